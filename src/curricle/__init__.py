@@ -1,0 +1,1 @@
+"""Curricle: four dials of data efficiency for language models, each measured."""

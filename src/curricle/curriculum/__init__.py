@@ -1,0 +1,1 @@
+"""Which example, when? Orders and the stream of draws. Pure: no model, no tensor."""

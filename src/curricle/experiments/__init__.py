@@ -1,0 +1,1 @@
+"""Recipe -> arms x seeds -> runs."""

@@ -1,0 +1,1 @@
+"""Per-token losses without full logits, and the one rule of reduction. Pure tensor functions."""

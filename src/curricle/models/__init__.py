@@ -1,0 +1,1 @@
+"""What is done to a model: attention over packed rows, the head tap, loading, nano models."""

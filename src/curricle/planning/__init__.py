@@ -1,0 +1,1 @@
+"""Formulas that say beforehand what a run will take. Pure."""

@@ -1,0 +1,36 @@
+"""What a person sees while work goes on: lines and bars on standard error, from the main rank only.
+
+Standard output stays free for results, so `curricle ... > file` holds nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from .ranks import is_main
+
+T = TypeVar("T")
+
+
+def say(line: str) -> None:
+    """One line to the person at the terminal."""
+    if is_main():
+        print(line, file=sys.stderr, flush=True)
+
+
+def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    """The items, with a bar when someone is watching a terminal; silent otherwise."""
+    if not (is_main() and sys.stderr.isatty()):
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(label, total=total)
+        for item in items:
+            yield item
+            bars.advance(task)

@@ -1,0 +1,1 @@
+"""The trainer mixin, checkpoints, monitors. The only room that may import TRL."""

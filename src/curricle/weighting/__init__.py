@@ -1,0 +1,1 @@
+"""Which token, how much? One interface over the flat table of supervised tokens."""
