@@ -1,0 +1,62 @@
+"""Models made on the spot, small enough to train in seconds: for the quickstart, for smoke runs, for tests.
+
+They are real: a transformers config of a real architecture with random weights, and a byte-level BPE tokenizer trained
+on the user's own text, saved and loaded like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerFast
+
+PAD, END_OF_TEXT, TURN_START, TURN_END = "<|pad|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+NANO_SHAPE = {
+    "hidden_size": 64,
+    "intermediate_size": 176,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": True,
+}
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int = 2048, chat_template: str | None = CHATML
+) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer with ChatML turns: it can encode any text, and `<|im_end|>` ends a turn."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, END_OF_TEXT, TURN_START, TURN_END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token=PAD, eos_token=TURN_END)
+    tokenizer.chat_template = chat_template
+    return tokenizer
+
+
+def nano_config(model_type: str, vocab_size: int, **changes: Any) -> PretrainedConfig:
+    """A small config of any architecture transformers knows by `model_type` (llama, qwen2, mistral, gemma2, ...)."""
+    from transformers import AutoConfig
+
+    special = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 3}
+    return AutoConfig.for_model(model_type, **{**NANO_SHAPE, **special, "vocab_size": vocab_size, **changes})

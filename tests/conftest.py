@@ -1,0 +1,26 @@
+"""Offline, few threads, the same numbers on every machine."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false", WANDB_MODE="offline")
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests neither read nor fill the user's cache."""
+    os.environ["CURRICLE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data beside the checkout, when somebody put it there; tests that want it skip without it."""
+    for folder in Path(__file__).resolve().parents:
+        if (folder.parent / "shared" / "data").is_dir():
+            return folder.parent / "shared" / "data"
+    pytest.skip("no shared/data beside the checkout")
