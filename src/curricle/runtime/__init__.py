@@ -1,1 +1,1 @@
-"""What every room stands on: files, run directories, ranks, seeds, caches, progress. Knows nothing of models or data."""
+"""What every room stands on: files, run directories, ranks, seeds, caches, progress. Knows no model and no data."""

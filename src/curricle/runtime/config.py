@@ -1,4 +1,4 @@
-"""The base of every recipe section: unknown keys are errors, values do not change, each field's docstring is its help."""
+"""The base of every recipe section: unknown keys are errors, values are fixed, a field's docstring is its help."""
 
 from __future__ import annotations
 

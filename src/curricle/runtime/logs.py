@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -15,12 +15,12 @@ class JsonLog:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._handle = None
+        self._handle: BinaryIO | None = None
 
     def append(self, row: dict[str, Any]) -> None:
         if self._handle is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = open(self.path, "ab")
+            self._handle = self.path.open("ab")
         self._handle.write(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
         self._handle.flush()
 

@@ -1,0 +1,126 @@
+"""What a run tells about itself, step by step.
+
+`metrics.jsonl` has a line a step; `consumed.jsonl` has the examples of that step in the order they were trained on.
+Both are cut back to the checkpoint on resume, so a killed run's logs read as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..runtime.logs import JsonLog
+from ..runtime.progress import say
+from ..runtime.ranks import is_main
+
+SPIKE_FACTOR = 2.0
+"""A step whose loss or gradient norm is this many times the running median is called a spike."""
+
+SPIKE_WINDOW = 50
+CLIP_ADVICE_AFTER = 50
+CLIP_ADVICE_SHARE = 0.5
+
+
+@dataclass
+class Spikes:
+    """Compares a value with the median of the steps before it; the first ten are never called spikes."""
+
+    window: deque[float] = field(default_factory=lambda: deque(maxlen=SPIKE_WINDOW))
+
+    def look(self, value: float) -> bool:
+        spike = len(self.window) >= 10 and value > SPIKE_FACTOR * statistics.median(self.window)
+        self.window.append(value)
+        return spike
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process has held: on the accelerator where there is one, else resident."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+class Monitor:
+    """Keeps the books of a run: one call a step, two files, and a line to the person when something is off."""
+
+    def __init__(self, folder: str | Path | None, max_grad_norm: float) -> None:
+        self.metrics = JsonLog(Path(folder) / "metrics.jsonl") if folder and is_main() else None
+        self.consumed = JsonLog(Path(folder) / "consumed.jsonl") if folder and is_main() else None
+        self.max_grad_norm = max_grad_norm
+        self.totals = {"tokens": 0, "supervised_tokens": 0, "clipped_steps": 0, "steps": 0}
+        self.loss_spikes, self.norm_spikes = Spikes(), Spikes()
+        self._started = time.perf_counter()
+        self._advised = False
+
+    def step(self, row: dict[str, Any], rows_of_examples: list[list[int]]) -> dict[str, Any]:
+        """Complete the step's row with totals, rates and alarms, and write it."""
+        now = time.perf_counter()
+        seconds, self._started = now - self._started, now
+        clipped = bool(self.max_grad_norm and row["grad_norm"] > self.max_grad_norm)
+        self.totals["steps"] += 1
+        self.totals["clipped_steps"] += clipped
+        self.totals["tokens"] += row["step_tokens"]
+        self.totals["supervised_tokens"] += row["step_supervised_tokens"]
+        row |= {
+            "tokens": self.totals["tokens"],
+            "supervised_tokens": self.totals["supervised_tokens"],
+            "supervised_share": row["step_supervised_tokens"] / max(1, row["step_tokens"]),
+            "clipped": clipped,
+            "clipped_share": self.totals["clipped_steps"] / self.totals["steps"],
+            "loss_spike": self.loss_spikes.look(row["loss"]),
+            "grad_norm_spike": self.norm_spikes.look(row["grad_norm"]),
+            "seconds": seconds,
+            "tokens_per_second": row["step_tokens"] / seconds,
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+        self._speak(row)
+        if self.metrics is not None and self.consumed is not None:
+            self.metrics.append(row)
+            self.consumed.append({"step": row["step"], "rows": rows_of_examples})
+        return row
+
+    def _speak(self, row: dict[str, Any]) -> None:
+        for name in ("loss", "grad_norm"):
+            if row[f"{name}_spike"]:
+                say(f"step {row['step']}: {name} {row[name]:.3g} is over {SPIKE_FACTOR:g} times its running median")
+        often = row["clipped_share"] > CLIP_ADVICE_SHARE and self.totals["steps"] >= CLIP_ADVICE_AFTER
+        if often and not self._advised:
+            self._advised = True
+            say(
+                f"step {row['step']}: {row['clipped_share']:.0%} of steps were clipped at max_grad_norm "
+                f"{self.max_grad_norm:g}; a lower learning_rate, a longer warm-up or a larger batch usually serves "
+                "better than constant clipping"
+            )
+
+    def restart_clock(self) -> None:
+        """Time spent saving or evaluating belongs to no step."""
+        self._started = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "totals": dict(self.totals),
+            "loss_window": list(self.loss_spikes.window),
+            "norm_window": list(self.norm_spikes.window),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], step: int) -> None:
+        self.totals = dict(state["totals"])
+        self.loss_spikes.window.extend(state["loss_window"])
+        self.norm_spikes.window.extend(state["norm_window"])
+        for log in (self.metrics, self.consumed):
+            if log is not None:
+                log.cut_back(step)
+
+    def close(self) -> None:
+        for log in (self.metrics, self.consumed):
+            if log is not None:
+                log.close()
