@@ -1,1 +1,5 @@
-"""Thin: parse, call one public function, print."""
+"""The command line: parse, call one public function, print."""
+
+from .app import main
+
+__all__ = ["main"]

@@ -1,0 +1,7 @@
+"""`python -m curricle` is `curricle`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

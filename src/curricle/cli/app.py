@@ -1,0 +1,88 @@
+"""The `curricle` command: what it offers, and how an error becomes one line and an exit code.
+
+Nothing here, nor in the command modules beside it, imports a heavy library before a command runs, so `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ..errors import CurricleError
+from . import data, doctor, inspect, model, recipe, train
+from .options import help_when_bare
+
+INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+
+WIDTH = 100
+HELP_OPTIONS = ["-h", "--help"]
+
+app = typer.Typer(
+    invoke_without_command=True,
+    rich_markup_mode=None,  # plain text: quick to render, and the same in a terminal, a log and the docs
+    pretty_exceptions_enable=False,  # a bug keeps its own traceback
+    add_completion=False,
+    context_settings={"help_option_names": HELP_OPTIONS, "max_content_width": WIDTH},
+)
+for command in (train.run, train.train, recipe.init, recipe.schema, data.prepare, model.export, doctor.doctor):
+    app.command()(command)
+app.add_typer(inspect.group, name="inspect")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"curricle {version('curricle')}")
+        raise typer.Exit
+
+
+@app.callback()
+def curricle(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Four dials of data efficiency for language models (order, weight, depth, share), each measured.
+
+    \b
+    Example:
+      curricle init data/train.jsonl -o recipe.yaml
+      curricle run recipe.yaml --plan
+      curricle run recipe.yaml
+    """
+    help_when_bare(context)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and give its exit code: 0 done, 2 the user's mistake, 75 interrupted but saved, 130 Ctrl-C."""
+    try:
+        code = app(args=arguments, prog_name="curricle", standalone_mode=False) or 0
+        sys.stdout.flush()
+    except CurricleError as error:
+        return _one_line(str(error), error.exit_code)
+    except typer.TyperException as error:
+        return _one_line(_usage_message(error), error.exit_code)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if code == INTERRUPTED:
+        return _one_line("interrupted", INTERRUPTED)
+    return int(code)
+
+
+def _usage_message(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    hint = f" (see `{context.command_path} --help`)" if context is not None else ""
+    return error.format_message().rstrip(".") + hint
+
+
+def _one_line(message: str, exit_code: int) -> int:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return exit_code
