@@ -1,0 +1,267 @@
+"""An endless stream of examples: shuffled passes over whatever the order admits.
+
+A pass draws every admitted slot of the pool once. When the admitted set changes within a pass, what remains of the pass
+is arranged anew: the newly admitted join, the no longer admitted leave, and what was drawn already is not drawn again.
+
+    pool 0 1 2 3, at first only 0 and 1 admitted, then all after one draw
+
+    pass 0, arrangement 0:   1 0          drawn: 1
+    pass 0, arrangement 1:     3 0 2      all but 1, which this pass has drawn already
+    pass 1, arrangement 0:   2 0 1 3
+
+Each arrangement has a random generator of its own, named by (seed, "order", pass, arrangement), so the queue is a
+function of a few numbers and two immutable arrays. A snapshot shares those by reference and costs the same for ten
+examples and for ten million.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import RecipeError, RunError
+from ..runtime.seeds import numpy_generator
+from .order import Ids, Mask, Order
+
+Counts = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """A point of the stream. The arrays are shared with the stream and are never written to."""
+
+    pass_: int
+    arrangement: int
+    cursor: int
+    num_draws: int
+    num_repeats: int
+    admitted: Mask | None
+    at_pass: Counts  # draws of each example when the pass began
+    at_arrangement: Counts  # ... and when the queue was last arranged
+    queue: Ids
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "pass": self.pass_,
+            "arrangement": self.arrangement,
+            "cursor": self.cursor,
+            "num_draws": self.num_draws,
+            "num_repeats": self.num_repeats,
+            "num_examples": len(self.at_pass),
+            "admitted": None if self.admitted is None else _pack(np.packbits(self.admitted)),
+            "at_pass": _pack(self.at_pass),
+            "drawn_in_pass": _pack(self.at_arrangement - self.at_pass),
+            "queue_crc32": zlib.crc32(self.queue.data),
+        }
+
+
+class Stream:
+    """Draws examples for ever; the same (order, pool, seed) draws the same examples on every rank and machine."""
+
+    def __init__(self, order: Order, pool: Ids, seed: int) -> None:
+        if len(pool) == 0:
+            raise RecipeError("the training set is empty: no example to draw; check `data.train` and `data.limit`")
+        self.order = order
+        self.seed = seed
+        self._pool = np.ascontiguousarray(pool)
+        self._copy = _copy_numbers(self._pool)
+        self.num_examples = int(self._pool.max()) + 1
+        nothing = np.zeros(self.num_examples, dtype=np.int32)
+        self._restore(StreamState(-1, 0, 0, 0, 0, None, nothing, nothing, self._pool[:0]))
+
+    def draw(self, progress: float) -> int:
+        """The next example; asks the order what it admits when `progress` differs from the last draw's."""
+        if progress != self._progress:
+            self._admit(progress)
+        while self._cursor == len(self._view):
+            self._next_pass()
+        example = self._view[self._cursor]
+        self._cursor += 1
+        self._num_repeats += self._seen[example]
+        self._seen[example] = 1
+        return example
+
+    @property
+    def num_draws(self) -> int:
+        return self._draws_before + self._cursor
+
+    @property
+    def num_repeats(self) -> int:
+        """Draws of an example that had been drawn before."""
+        return self._num_repeats
+
+    @property
+    def num_passes(self) -> int:
+        """Finished passes."""
+        return max(self._pass, 0)
+
+    def draws(self) -> Counts:
+        """How often each example has been drawn."""
+        return self._at_arrangement + self._counts(self._queue[: self._cursor])
+
+    def snapshot(self) -> StreamState:
+        return StreamState(
+            self._pass,
+            self._arrangement,
+            self._cursor,
+            self.num_draws,
+            self._num_repeats,
+            self._admitted,
+            self._at_pass,
+            self._at_arrangement,
+            self._queue,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.snapshot().to_json()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["num_examples"] != self.num_examples:
+            raise RunError(
+                f"the checkpoint was written over {state['num_examples']} examples and the data now has "
+                f"{self.num_examples}; resume with the same data, or start a new run"
+            )
+        at_pass = _unpack(state["at_pass"], np.int32)
+        at_arrangement = at_pass + _unpack(state["drawn_in_pass"], np.int32)
+        admitted = None
+        if state["admitted"] is not None:
+            admitted = np.unpackbits(_unpack(state["admitted"], np.uint8), count=self.num_examples).astype(bool)
+        queue = self._pool[:0]
+        if state["pass"] >= 0:
+            queue = self._arranged(state["pass"], state["arrangement"], admitted, at_arrangement - at_pass)
+        if zlib.crc32(queue.data) != state["queue_crc32"]:
+            raise RunError(
+                f"the order `{type(self.order).__name__}` arranges the examples otherwise than in the checkpoint: "
+                "labels, source weights or seed have changed; resume with what the run began with, or start a new run"
+            )
+        self._restore(
+            StreamState(
+                state["pass"],
+                state["arrangement"],
+                state["cursor"],
+                state["num_draws"],
+                state["num_repeats"],
+                admitted,
+                at_pass,
+                at_arrangement,
+                queue,
+            )
+        )
+
+    def _restore(self, state: StreamState) -> None:
+        self._pass, self._arrangement = state.pass_, state.arrangement
+        self._num_repeats = state.num_repeats
+        self._admitted = state.admitted
+        self._at_pass, self._at_arrangement = state.at_pass, state.at_arrangement
+        self._progress: float | None = None
+        self._draws_before = state.num_draws - state.cursor
+        self._use(state.queue)
+        self._cursor = state.cursor
+        self._seen = bytearray(self.draws() > 0)
+
+    def _admit(self, progress: float) -> None:
+        admitted = self._checked(self.order.admitted(progress), progress)
+        if not _same(admitted, self._admitted):
+            self._admitted = admitted
+            if self._pass >= 0:
+                self._rearrange()
+        self._progress = progress
+
+    def _checked(self, admitted: Mask | None, progress: float) -> Mask | None:
+        """A copy of the first `num_examples` entries (the order may reuse its array), or None when they admit all."""
+        if admitted is None:
+            return None
+        name = f"the order `{type(self.order).__name__}`"
+        if admitted.dtype != bool or admitted.ndim != 1 or len(admitted) < self.num_examples:
+            raise RecipeError(
+                f"{name} must admit by one bool for each of the {self.num_examples} examples; "
+                f"got {admitted.dtype} of shape {admitted.shape}"
+            )
+        admitted = admitted[: self.num_examples].copy()
+        if not admitted[self._pool].any():
+            raise RecipeError(
+                f"{name} admits none of the {self.num_examples} examples at progress {progress:.3f}; "
+                "widen its first stage or threshold, or check that its labels belong to this data"
+            )
+        return None if admitted.all() else admitted
+
+    def _next_pass(self) -> None:
+        self._at_pass = self._at_arrangement = self.draws()
+        self._pass, self._arrangement = self._pass + 1, 0
+        self._draws_before = self.num_draws
+        self._use(self._arranged(self._pass, 0, self._admitted, self._at_pass - self._at_pass))
+
+    def _rearrange(self) -> None:
+        self._at_arrangement = self.draws()
+        self._arrangement += 1
+        self._draws_before = self.num_draws
+        drawn = self._at_arrangement - self._at_pass
+        self._use(self._arranged(self._pass, self._arrangement, self._admitted, drawn))
+
+    def _use(self, queue: Ids) -> None:
+        self._queue = queue
+        self._view = queue.data  # indexing it gives a Python int, several times faster than the array does
+        self._cursor = 0
+
+    def _arranged(self, pass_: int, arrangement: int, admitted: Mask | None, drawn: Counts) -> Ids:
+        remaining = drawn[self._pool] <= self._copy
+        if admitted is not None:
+            remaining &= admitted[self._pool]
+        names = (pass_,) if arrangement == 0 else (pass_, arrangement)
+        ids = self._pool[remaining]
+        queue = self.order.arrange(ids, numpy_generator(self.seed, "order", *names))
+        if len(queue) != len(ids):
+            raise RecipeError(
+                f"`{type(self.order).__name__}.arrange` got {len(ids)} examples and gave {len(queue)}; it may change "
+                "their sequence only, and `admitted` says which take part"
+            )
+        return np.ascontiguousarray(queue, dtype=self._pool.dtype)
+
+    def _counts(self, ids: Ids) -> Counts:
+        return np.bincount(ids, minlength=self.num_examples).astype(np.int32)
+
+
+def weighted_pool(sources_n: Ids, weights: dict[int, float], seed: int) -> npt.NDArray[np.int32]:
+    """The slots of one pass: each example as often as its source's weight says; sources without a weight count once.
+
+    A weight of 2.5 gives each example of that source two slots, and half of them (chosen by the seed) a third.
+    """
+    copies = np.ones(len(sources_n), dtype=np.int64)
+    for source, weight in weights.items():
+        if weight < 0:
+            raise RecipeError(f"the weight of data source {source} is {weight}; allowed: 0 or more")
+        members = np.flatnonzero(sources_n == source)
+        copies[members] = int(weight)
+        num_extra = round((weight - int(weight)) * len(members))
+        copies[numpy_generator(seed, "pool", source).permutation(members)[:num_extra]] += 1
+    return np.repeat(np.arange(len(sources_n), dtype=np.int32), copies)
+
+
+def _copy_numbers(pool: Ids) -> npt.NDArray[np.int32] | np.int32:
+    """For each slot, how many earlier slots hold the same example; one zero for all when none is repeated."""
+    by_example = np.argsort(pool, kind="stable")
+    ordered = pool[by_example]
+    first = np.r_[True, ordered[1:] != ordered[:-1]]
+    if first.all():
+        return np.int32(0)
+    place = np.arange(len(pool), dtype=np.int32)
+    numbers = np.empty_like(place)
+    numbers[by_example] = place - np.maximum.accumulate(np.where(first, place, 0))
+    return numbers
+
+
+def _same(a: Mask | None, b: Mask | None) -> bool:
+    return a is b or (a is not None and b is not None and bool(np.array_equal(a, b)))
+
+
+def _pack(array: npt.NDArray[Any]) -> str:
+    return base64.b64encode(zlib.compress(array.data, level=1)).decode()
+
+
+def _unpack(text: str, dtype: type) -> npt.NDArray[Any]:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=dtype)
