@@ -1,0 +1,162 @@
+"""From the `training:` section of a recipe to the arguments of its trainer.
+
+Both trainers get the same values: what a recipe leaves open is set here, never by `SFTConfig` (whose own defaults turn
+on bf16 and activation checkpointing) nor by `TrainingArguments` (whose learning rate is another one).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from ..errors import RecipeError, nearest
+from ..runtime.ranks import world_size
+from .argument_table import ALREADY, TABLE, UNSET
+from .config import DistributedConfig
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+TrainerKind = Literal["hf", "trl"]
+DEFAULTS = {name: rule.default for name, rule in TABLE.items() if rule.default is not UNSET}
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a run is, planned before its first step."""
+
+    max_steps: int
+    steps_per_epoch: int
+
+
+@cache
+def adapter(name: str) -> TypeAdapter[Any]:
+    """The check of a kept argument's value."""
+    return TypeAdapter(TABLE[name].type)
+
+
+def problems(given: Mapping[str, Any], trainer: TrainerKind) -> Iterator[tuple[str, str]]:
+    """Every key of `training:` that cannot stay, with the reason."""
+    for name, value in given.items():
+        rule = TABLE.get(name)
+        if rule is None:
+            yield name, f"is not an argument of the trainer; {nearest(name, TABLE)}"
+        elif rule.fate == "refused":
+            yield name, f"is refused: {rule.note}"
+        elif rule.fate == "moved":
+            yield name, f"has its own place in a recipe: set `{rule.to}` instead"
+        elif rule.sft_only and trainer != "trl":
+            yield name, "is an argument of SFTConfig only; set `trainer: trl`, or leave it out"
+        else:
+            try:
+                adapter(name).validate_python(value)
+            except ValidationError as error:
+                yield name, f"is {value!r}: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
+    if given.get("bf16") and given.get("fp16"):
+        yield "fp16", "cannot go with `bf16`; choose one"
+
+
+def complete(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as their types, with our defaults for what was left open, in the table's order."""
+    named = {**DEFAULTS, **{name: adapter(name).validate_python(value) for name, value in given.items()}}
+    return {name: named[name] for name in TABLE if name in named}
+
+
+def build_arguments(
+    training: Mapping[str, Any],
+    trainer: TrainerKind = "hf",
+    *,
+    output_dir: str | os.PathLike[str],
+    seed: int = 42,
+    evaluates: bool = False,
+    length: Length | None = None,
+    distributed: DistributedConfig | None = None,
+) -> TrainingArguments:
+    """`TrainingArguments`, or an `SFTConfig` for `trainer="trl"`, that train the same way."""
+    for name, problem in problems(training, trainer):
+        raise RecipeError(f"`training.{name}` {problem}")
+    values = complete(training)
+    values |= {"output_dir": os.fspath(output_dir), "seed": seed, "logging_nan_inf_filter": False}
+    values["remove_unused_columns"] = False
+    values.setdefault("disable_tqdm", not _someone_watches())
+    values.setdefault("eval_strategy", "steps" if evaluates else "no")
+    values.setdefault("bf16", not values["fp16"] and not values.get("use_cpu") and _gpu_has_bf16())
+    _set_intervals(values, length)
+    values |= _spread(distributed)
+    try:
+        if trainer == "hf":
+            from transformers import TrainingArguments
+
+            return TrainingArguments(**values)
+        from trl import SFTConfig
+
+        return SFTConfig(**values, max_length=None, packing=False, dataset_kwargs={"skip_prepare_dataset": True})
+    except ValueError as error:
+        raise RecipeError(f"`training` was refused by {trainer}'s own check: {' '.join(str(error).split())}") from error
+
+
+def _set_intervals(values: dict[str, Any], length: Length | None) -> None:
+    """Epochs and shares of a run as whole steps: to the trainer a run of ours is one long epoch."""
+    if length is not None:
+        values["max_steps"] = length.max_steps
+    for what in ("logging", "eval", "save"):
+        strategy, every = f"{what}_strategy", f"{what}_steps"
+        if values[strategy] == "epoch":
+            if length is None:
+                raise RecipeError(f"`training.{strategy}: epoch` needs a run whose length is planned; write steps")
+            values |= {strategy: "steps", every: length.steps_per_epoch}
+        elif length is not None and values[every] < 1:
+            values[every] = max(1, math.ceil(values[every] * length.max_steps))
+
+
+def _spread(distributed: DistributedConfig | None) -> dict[str, Any]:
+    if distributed is None or not distributed.enabled:
+        return {}
+    if world_size() == 1:
+        raise RecipeError(
+            "`distributed.enabled: true` asks for several processes, and this is one; start it with "
+            "`torchrun --nproc-per-node N -m curricle run RECIPE`, or leave the section out"
+        )
+    backend = {} if distributed.backend == "auto" else {"ddp_backend": distributed.backend}
+    return backend | (distributed.fsdp.arguments() if distributed.fsdp else {})
+
+
+def _gpu_has_bf16() -> bool:
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def _someone_watches() -> bool:
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def arguments_reference() -> str:
+    """The table as Markdown, for the documentation."""
+    lines = ["| argument | here | what that means | our default |", "|---|---|---|---|"]
+    for name, rule in TABLE.items():
+        default = (
+            ""
+            if rule.default is UNSET
+            else f"`{str(rule.default).lower() if isinstance(rule.default, bool) else rule.default}`"
+        )
+        note = rule.note if rule.fate != "moved" else f"to `{rule.to}`. {_first_upper(rule.note)}{_moves(rule.values)}"
+        only = " (SFTConfig only)" if rule.sft_only else ""
+        lines.append(f"| `{name}` | {rule.fate} | {_first_upper(note).rstrip('.')}{only} | {default} |")
+    return "\n".join(lines) + "\n"
+
+
+def _moves(values: Mapping[Any, Any] | None) -> str:
+    dropped = [str(theirs).lower() for theirs, ours in (values or {}).items() if ours is ALREADY]
+    return f" What {' and '.join(dropped)} asks for is so already." if dropped else ""
+
+
+def _first_upper(text: str) -> str:
+    return text if text.startswith("`") else text[:1].upper() + text[1:]
