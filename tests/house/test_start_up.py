@@ -1,0 +1,46 @@
+"""`import curricle` and `--help` load nothing heavy; what that costs in time is measured by benchmarks, not here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "pyarrow", "polars", "numpy",
+    "scipy", "matplotlib", "pandas", "rich", "yaml",
+)  # fmt: skip
+
+
+def loaded_by(code: str) -> set[str]:
+    """The heavy libraries that a fresh Python has loaded once the code has run."""
+    report = "import sys\nprint('loaded:', *(name for name in sys.modules if '.' not in name))"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("loaded:")[2].split()) & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import curricle",
+        "from curricle import CurricleError",
+        "from curricle.cli import main; assert main(['--help']) == 0",
+        "from curricle.cli import main; assert main(['run', '--help']) == 0",
+        "from curricle.cli import main; assert main(['inspect', 'masks', '--help']) == 0",
+        "from curricle.cli import main; assert main(['--version']) == 0",
+        "from curricle.cli import main; assert main(['no-such-command']) == 2",
+    ],
+)
+def test_starts_light(code: str) -> None:
+    assert loaded_by(code) == set()
+
+
+def test_a_heavy_import_is_seen() -> None:
+    assert loaded_by("import numpy") == {"numpy"}
+
+
+@pytest.mark.parametrize("room", ["errors", "runtime.config", "runtime.files", "data.config", "experiments.recipe"])
+def test_recipes_are_read_without_torch(room: str) -> None:
+    assert not loaded_by(f"import curricle.{room}") & {"torch", "transformers", "trl", "datasets", "pyarrow"}
