@@ -43,9 +43,9 @@ class DataConfig(Section):
     """The file held out, in the same forms. Rows without a target are allowed here."""
     format: FormatName = "auto"
     """What a row looks like. `auto` looks at the first rows of each file and says what it took."""
-    fields: dict[str, str] = {}
-    """Our name of a field -> the column of your file, dots reaching inside: {prompt: question, completion: reply.text}."""
-    references: list[str] = []
+    fields: dict[str, str] = Field(default_factory=dict)
+    """Our name of a field -> your column, dots reaching inside: {prompt: question, completion: reply.text}."""
+    references: list[str] = Field(default_factory=list)
     """Columns that hold accepted targets: the first is trained on, all count in evaluation. A column may hold a list.
     A row may lack all but the first."""
     domain_field: str | None = None
@@ -71,7 +71,7 @@ class DataConfig(Section):
     lookahead: Annotated[int, Field(ge=1)] = 256
     """How many drawn examples the packer may choose from to fill a row."""
     on_long: Literal["window", "truncate", "error"] | None = None
-    """What to do with an example longer than `max_length`. By default raw text is cut into windows, the rest truncated."""
+    """What to do with an example longer than `max_length`; by default `window` for raw text, else `truncate`."""
     learn: Literal["every_turn", "last_turn", "all"] = "every_turn"
     """Which tokens of a chat are learned: every assistant turn, the last one only, or everything."""
     rewritten_turns: Literal["split", "refuse"] = "split"

@@ -20,8 +20,7 @@ ROLES = ("system", "user", "assistant", "tool")
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The place a row came from: line 1 is the first line of a JSONL, CSV or TSV file (a CSV row that spans lines starts
-    there), and the first row of a JSON or Parquet file."""
+    """The place of a row: its first line in a JSONL, CSV or TSV file, its number in a JSON or Parquet file, from 1."""
 
     file: str
     line: int
@@ -55,8 +54,8 @@ class Example:
     """Every accepted target; the first is the one trained on. Empty for raw text and for rows without a target."""
     domain: str | None = None
     units: tuple[str, ...] = ()
-    """For a dialogue: the utterances of the user message, which is `prefix + "\\n".join(units) + suffix`. Truncation drops
-    whole units and leaves the rest of the message alone. Empty for every other format."""
+    """For a dialogue: the utterances of the user message, which is `prefix + "\\n".join(units) + suffix`. Truncation
+    drops whole units and leaves the rest of the message alone. Empty for every other format."""
     prefix: str = ""
     suffix: str = ""
 
