@@ -17,7 +17,7 @@ import yaml
 from ..errors import RecipeError
 
 Tree = dict[str, Any]
-Path_ = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Place:
         return self.source if self.line is None else f"{self.source}:{self.line}"
 
 
-Places = dict[Path_, Place]
+Places = dict[KeyPath, Place]
 
 
 class _Loader(yaml.SafeLoader):
@@ -59,7 +59,7 @@ def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
 _Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
 
 
-def dotted(path: Path_) -> str:
+def dotted(path: KeyPath) -> str:
     """The path as a person writes it: `data.train[0].path`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
@@ -70,7 +70,7 @@ def parse(text: str, source: str) -> tuple[Tree, Places]:
     try:
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
-            found = "nothing" if node is None else f"a {node.id}"
+            found = "nothing" if node is None else "a list" if isinstance(node, yaml.SequenceNode) else "a value"
             raise RecipeError(f"{source}: a recipe is a mapping of `key: value` lines; found {found}")
         places = dict(_places(node, (), source))
         return loader.construct_document(node), places
@@ -83,7 +83,7 @@ def parse(text: str, source: str) -> tuple[Tree, Places]:
         loader.dispose()
 
 
-def _places(node: yaml.Node, path: Path_, source: str) -> Iterator[tuple[Path_, Place]]:
+def _places(node: yaml.Node, path: KeyPath, source: str) -> Iterator[tuple[KeyPath, Place]]:
     if len(path) > 40:
         raise RecipeError(f"{source}:{node.start_mark.line + 1}: nested too deep, or an anchor that holds itself")
     if isinstance(node, yaml.SequenceNode):
@@ -128,9 +128,15 @@ def parse_value(text: str) -> Any:
     try:
         return loader.get_single_data()
     except yaml.YAMLError as error:
-        raise RecipeError(f"the value {text!r} is not YAML: {' '.join(str(error).split())}") from None
+        problem = getattr(error, "problem", None) or error
+        raise RecipeError(f"the value {text!r} is not YAML: {problem}") from None
     finally:
         loader.dispose()
+
+
+def as_written(value: Any) -> str:
+    """A value inside a message, the way it looks in YAML."""
+    return str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
 
 
 def write_document(tree: Tree) -> str:
@@ -139,9 +145,15 @@ def write_document(tree: Tree) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what our loader would read otherwise, and nothing else."""
+    """Quotes text that a reader of YAML 1.1 or of 1.2 would take for something else."""
 
-    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+    yaml_implicit_resolvers = {  # noqa: RUF012  a class attribute of PyYAML
+        first: [
+            *yaml.SafeDumper.yaml_implicit_resolvers.get(first, ()),
+            *_Loader.yaml_implicit_resolvers.get(first, ()),
+        ]
+        for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
+    }
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

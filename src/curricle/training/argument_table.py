@@ -194,7 +194,9 @@ TABLE: dict[str, Rule] = {
     "hub_revision": refused(_PUSH),
     "load_best_model_at_end": moved("selection.metric", "true is `loss`.", {True: "loss", False: ALREADY}),
     "metric_for_best_model": moved(
-        "selection.metric", "Only the held-out loss so far.", {"loss": "loss", "eval_loss": "loss"}
+        "selection.metric",
+        "eval_loss is `loss`.",
+        {"loss": "loss", "eval_loss": "loss", "chrf": "chrf", "eval_chrf": "chrf"},
     ),
     "greater_is_better": refused(_SELECTION + "; which way is better follows from the measure"),
     "ignore_data_skip": refused("a resumed run goes on with the very next example, always"),

@@ -58,15 +58,16 @@ def problems(given: Mapping[str, Any], trainer: TrainerKind) -> Iterator[tuple[s
             try:
                 adapter(name).validate_python(value)
             except ValidationError as error:
-                yield name, f"is {value!r}: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
+                message = error.errors()[0]["msg"].removeprefix("Value error, ")
+                yield name, f"is {value!r}; {message[:1].lower()}{message[1:]}"
     if given.get("bf16") and given.get("fp16"):
         yield "fp16", "cannot go with `bf16`; choose one"
 
 
 def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     """The values as their types, with our defaults for what was left open, in the table's order."""
-    named = {**DEFAULTS, **{name: adapter(name).validate_python(value) for name, value in given.items()}}
-    return {name: named[name] for name in TABLE if name in named}
+    named = {**DEFAULTS, **given}
+    return {name: adapter(name).validate_python(named[name]) for name in TABLE if name in named}
 
 
 def build_arguments(

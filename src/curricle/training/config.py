@@ -46,11 +46,14 @@ class DistributedConfig(Section):
 class SelectionConfig(Section):
     """Which checkpoint becomes the model, and when to stop early."""
 
-    metric: Literal["loss"] | None = None
-    """The held-out measure that chooses the checkpoint; without one the last step's weights are the model."""
+    metric: Literal["loss", "chrf"] | None = None
+    """The held-out measure that chooses the checkpoint: the loss, or chrF of greedy answers. Without one the last step's
+    weights are the model."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Stop after so many evaluations without a better value; without it the run goes its whole length."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0
     """How much better a value must be to count as better."""
     num_examples: Annotated[int, Field(ge=1)] | None = None
     """Judge on the first so many examples of `data.eval`, the same ones each time; by default on all."""
+    max_new_tokens: Annotated[int, Field(ge=1)] | None = None
+    """The longest answer that chrf generates; by default a little more than the longest target."""

@@ -1,0 +1,149 @@
+"""Names that people write out of habit, put where they belong, with a notice.
+
+They come from older transformers, TRL, LLaMA-Factory, axolotl and ms-swift files, and from `training:` keys that have a
+place of their own in a recipe. Nothing is guessed: a name is translated when it can mean one thing only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import RecipeError
+from ..runtime.progress import say
+from ..training.argument_table import ALREADY, TABLE
+from .document import Place, Places, Tree, as_written, dotted
+
+
+@dataclass(frozen=True)
+class Move:
+    to: str
+    values: Mapping[Any, Any] | None = None
+    note: str = ""
+    must_agree: bool = False
+    """The target has to be there, with this very value: the old name may repeat it, never set it."""
+
+
+_ORDERED = {True: "ordered", False: "none"}
+_TARGETS = {"all": "all-linear"}
+
+OLD_NAMES: dict[str, Move] = {
+    "warmup_ratio": Move("training.warmup_steps", note="a value below 1 is a share of all steps"),
+    "group_by_length": Move(
+        "data.packing", {True: "ordered", False: ALREADY}, "it saves padding, and packed rows hold none"
+    ),
+    "evaluation_strategy": Move("training.eval_strategy"),
+    "no_cuda": Move("training.use_cpu"),
+    "micro_batch_size": Move("training.per_device_train_batch_size"),
+    "num_epochs": Move("training.num_train_epochs"),
+    "optimizer": Move("training.optim"),
+    "lr_scheduler": Move("training.lr_scheduler_type"),
+    "clip_grad_norm": Move("training.max_grad_norm"),
+    "max_seq_length": Move("data.max_length"),
+    "max_seq_len": Move("data.max_length"),
+    "cutoff_len": Move("data.max_length"),
+    "sequence_len": Move("data.max_length"),
+    "sample_packing": Move("data.packing", _ORDERED),
+    "neat_packing": Move("data.packing", _ORDERED),
+    "train_on_inputs": Move("data.learn", {True: "all", False: ALREADY}),
+    "train_on_prompt": Move("data.learn", {True: "all", False: ALREADY}),
+    "mask_history": Move("data.learn", {True: "last_turn", False: ALREADY}),
+    "preprocessing_num_workers": Move("data.num_workers"),
+    "dataset_processes": Move("data.num_workers"),
+    "model_name_or_path": Move("model.name_or_path"),
+    "base_model": Move("model.name_or_path"),
+    "tokenizer": Move("model.name_or_path", note="a tokenizer comes with its model", must_agree=True),
+    "tokenizer_name_or_path": Move("model.name_or_path", note="a tokenizer comes with its model", must_agree=True),
+    "processing_class": Move("model.name_or_path", note="a tokenizer comes with its model", must_agree=True),
+    "attn_impl": Move("model.attn_implementation"),
+    "torch_dtype": Move("model.dtype"),
+    "lora_r": Move("model.adapter.lora_r"),
+    "lora_rank": Move("model.adapter.lora_r"),
+    "lora_alpha": Move("model.adapter.lora_alpha"),
+    "lora_dropout": Move("model.adapter.lora_dropout"),
+    "lora_target": Move("model.adapter.lora_target_modules", _TARGETS),
+    "lora_target_modules": Move("model.adapter.lora_target_modules", _TARGETS),
+}
+"""Translated in `SECTIONS`, where a section has no such key itself."""
+
+Keys = tuple[str, ...]
+SECTIONS: tuple[Keys, ...] = ((), ("training",), ("data",), ("model",), ("model", "adapter"))
+
+
+def translate(tree: Tree, places: Places, known: Mapping[Keys, set[str]]) -> None:
+    """Put every old name where it belongs, in the tree and in its places; `known` holds the keys of each section."""
+    for section, name, value, move in list(_habits(tree, known)):
+        here = (*section, name)
+        place = places.get(here) or Place("recipe", None, dotted(here))
+        _take(tree, section).pop(name)
+        places.pop(here, None)
+        shown = f"{place}: `{dotted(here)}: {as_written(value)}`"
+        note = f" ({move.note})" if move.note else ""
+        new = _new_value(move, value, shown)
+        if new is ALREADY:
+            say(f"{shown} asks for what happens anyway{note}; left out")
+            continue
+        target = tuple(move.to.split("."))
+        if move.must_agree and _leaf(tree, target) != new:
+            raise RecipeError(f"{shown} is not `{move.to}: {_leaf(tree, target)}`{note}; put the files in one folder")
+        _put(tree, target, new, shown)
+        places[target] = place
+        for depth in range(1, len(target)):
+            places.setdefault(target[:depth], place)
+        say(f"{shown} is now `{move.to}: {as_written(new)}`{note}")
+
+
+def _habits(tree: Tree, known: Mapping[Keys, set[str]]) -> Iterator[tuple[Keys, str, Any, Move]]:
+    for section in SECTIONS:
+        for name, value in (_take(tree, section) or {}).items():
+            move = _move_of(section, name)
+            in_place = section == ("data",) and name == "packing" and isinstance(value, bool)
+            if move is not None and (in_place or name not in known[section]):
+                yield section, name, value, move
+
+
+def _move_of(section: Keys, name: str) -> Move | None:
+    rule = TABLE.get(name)
+    if section in ((), ("training",)) and rule is not None and rule.fate == "moved":
+        return Move(rule.to, rule.values, rule.note.rstrip("."))
+    if section == ("data",) and name == "packing":
+        return Move("data.packing", _ORDERED)
+    return OLD_NAMES.get(name)
+
+
+def _take(tree: Any, path: Keys) -> Any:
+    for part in path:
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree if isinstance(tree, dict) else None
+
+
+def _leaf(tree: Tree, path: Keys) -> Any:
+    return (_take(tree, path[:-1]) or {}).get(path[-1])
+
+
+def _new_value(move: Move, value: Any, shown: str) -> Any:
+    if move.values is None:
+        return value
+    if isinstance(value, str | bool | int) and value in move.values:
+        return move.values[value]
+    if move.values is _TARGETS:
+        return value
+    allowed = ", ".join(f"`{as_written(theirs)}`" for theirs in move.values)
+    why = f"; {move.note}" if move.note else ""
+    raise RecipeError(f"{shown} cannot be translated to `{move.to}`, only {allowed} can{why}")
+
+
+def _put(tree: Tree, target: Keys, value: Any, shown: str) -> None:
+    for part in target[:-1]:
+        inner = tree.get(part)
+        if inner is None:
+            inner = tree[part] = {}
+        if not isinstance(inner, dict):
+            raise RecipeError(f"{shown} belongs in `{dotted(target)}`, but `{part}` is not a mapping")
+        tree = inner
+    if target[-1] in tree and tree[target[-1]] != value:
+        raise RecipeError(
+            f"{shown} means `{dotted(target)}`, which is `{as_written(tree[target[-1]])}` already; keep one"
+        )
+    tree[target[-1]] = value

@@ -1,0 +1,113 @@
+"""A recipe: one experiment in one YAML. Each section is defined in the room it configures; here they come together."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from ..curriculum.config import CurriculumConfig
+from ..data.config import DataConfig
+from ..models.config import ModelConfig
+from ..runtime.config import Section
+from ..training.arguments import TrainerKind, complete, problems
+from ..training.config import DistributedConfig, SelectionConfig
+from ..weighting.config import WeightingConfig
+
+_FOLDER_NAME = re.compile(r"\w[\w.=+-]*")
+
+
+def folder_name(name: str) -> str:
+    """Names of recipes and arms become folders."""
+    if not _FOLDER_NAME.fullmatch(name):
+        raise ValueError("a name is a folder's name too: letters, digits and _ . = + - only, a letter or digit first")
+    return name
+
+
+def _each_once(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed is written twice")
+    return seeds
+
+
+def _wrong(path: tuple[str | int, ...], message: str) -> PydanticCustomError:
+    """A mistake that concerns one key, found where several are in view; `path` says which."""
+    return PydanticCustomError("recipe", "{message}", {"message": message, "path": path})
+
+
+class EvaluationConfig(Section):
+    """One measurement of a finished run."""
+
+    metric: Literal["loss"]
+    """What is measured on `data.eval`: the token-weighted loss and its perplexity."""
+
+
+class Settings(Section):
+    """What one run needs, but for its seed; an arm may change anything here, and nothing else."""
+
+    model: ModelConfig
+    """The model that is trained."""
+    data: DataConfig
+    """What it is trained on."""
+    curriculum: CurriculumConfig = CurriculumConfig()
+    """Which example comes when."""
+    weighting: WeightingConfig = WeightingConfig()
+    """Which token weighs how much."""
+    trainer: TrainerKind = "hf"
+    """The trainer underneath: transformers.Trainer (hf) or trl.SFTTrainer (trl). Both train the same way."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of TrainingArguments (of SFTConfig for trl) by their own names; docs/training-arguments.md has all."""
+    distributed: DistributedConfig = DistributedConfig()
+    """How the run is spread over processes."""
+    evaluation: list[EvaluationConfig] = Field(default_factory=list)
+    """What is measured when the run is finished."""
+    selection: SelectionConfig = SelectionConfig()
+    """Which checkpoint becomes the model, and when to stop early."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_training(cls, given: Any) -> Any:
+        """Check the arguments and write our defaults beside them, so that a resolved recipe says all it does."""
+        training = given.get("training") if isinstance(given, dict) else None
+        trainer = given.get("trainer", "hf") if isinstance(given, dict) else None
+        if trainer not in ("hf", "trl") or not isinstance(training, dict | None):
+            return given  # the fields' own checks say what is wrong
+        for name, problem in problems(training or {}, trainer):
+            raise _wrong(("training", name), problem)
+        return {**given, "training": complete(training or {})}
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Settings:
+        when = self.training.get("eval_strategy")
+        if self.data.eval is None:
+            if when not in (None, "no"):
+                raise _wrong(("training", "eval_strategy"), f"is {when}, but there is no `data.eval` to evaluate on")
+            if self.selection.metric is not None:
+                raise _wrong(("selection", "metric"), "needs held-out examples; set `data.eval`")
+            if self.evaluation:
+                raise _wrong(("evaluation",), "needs held-out examples; set `data.eval`")
+        if self.selection.metric is None and self.selection.patience is not None:
+            raise _wrong(("selection", "patience"), "needs a measure to watch; set `selection.metric`")
+        if self.selection.metric is not None and when == "no":
+            raise _wrong(("selection", "metric"), "needs evaluations, but `training.eval_strategy` is no")
+        return self
+
+
+class Recipe(Settings):
+    """One experiment: the settings of its base, and how arms and seeds differ from it."""
+
+    name: Annotated[str, AfterValidator(folder_name)] = "experiment"
+    """The experiment's name, and its folder under `runs/`; by default the recipe file's own name."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """The seed of a run, from which every random stream has its own."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(_each_once)] = Field(default_factory=list)
+    """Several seeds, each a run of every arm; `seed` is then not used."""
+    arms: dict[Annotated[str, AfterValidator(folder_name)], dict[str, Any]] = Field(default_factory=dict)
+    """The variants that are compared: a name -> what differs from the base, `{}` for the base itself. Mappings are
+    merged, lists are replaced. Without arms there is one, called base."""
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    """A dotted key -> the values it takes. Every combination becomes an arm (of every arm, where there are `arms`)."""
+    extends: str | None = None
+    """Another recipe to start from, relative to this file; what is written here wins."""

@@ -1,0 +1,207 @@
+"""From what a person wrote to what will run: files laid over one another, old names translated, arms spelled out.
+
+    recipe.yaml --extends--> base.yaml     base first, then the file, then `--set`: mappings merge, lists are replaced
+    arms, grid                             each arm is the base with its named changes, checked like a recipe
+    resolved recipe                        every default written out, no `extends`, no `grid`; reads back the same
+
+Paths inside a recipe (models, data) are relative to the directory the command is run in; `extends` is relative to the
+file that says it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from ..errors import RecipeError, nearest
+from ..runtime.config import Section
+from ..runtime.fingerprint import fingerprint
+from ..runtime.progress import say
+from .arms import below, expand
+from .document import KeyPath, Place, Places, Tree, as_written, dotted, read_document, write_document
+from .keys import hint, section_keys
+from .old_names import SECTIONS, translate
+from .overrides import overlay, read_sets
+from .recipe import Recipe, Settings
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One variant, whole: what each of its runs does, but for the seed."""
+
+    name: str
+    settings: Settings
+    changes: Tree
+    """What differs from the base, as it was written."""
+    hash: str
+    """Names the settings; neither the arm's name nor other arms nor seeds go into it."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A recipe, resolved: arms x seeds."""
+
+    name: str
+    base: Settings
+    arms: dict[str, Arm]
+    seeds: tuple[int, ...]
+
+    def select(self, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> Experiment:
+        """Only these arms; these seeds in place of the recipe's."""
+        chosen = self.arms
+        if arms is not None:
+            for name in arms:
+                if name not in self.arms:
+                    raise RecipeError(f"the recipe has no arm `{name}`; {nearest(name, self.arms)}")
+            chosen = {name: arm for name, arm in self.arms.items() if name in arms}
+        if seeds is not None and (not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0):
+            raise RecipeError(f"seeds are different whole numbers from 0 on; found {list(seeds)}")
+        if not chosen:
+            raise RecipeError(f"no arm was named; the recipe has {', '.join(self.arms)}")
+        return replace(self, arms=chosen, seeds=self.seeds if seeds is None else tuple(seeds))
+
+    def tree(self) -> Tree:
+        """The resolved recipe: all defaults, arms spelled out."""
+        arms = {arm.name: arm.changes for arm in self.arms.values()}
+        written = {} if list(arms) == ["base"] and not arms["base"] else {"arms": arms}
+        return {"name": self.name, **self.base.model_dump(mode="json"), **written, "seeds": list(self.seeds)}
+
+    def dump(self) -> str:
+        """The resolved recipe as YAML; it reads back as the same experiment."""
+        return write_document(self.tree())
+
+
+def resolve(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str] = ()) -> Experiment:
+    """Read a recipe (a file, a mapping, or a `Recipe`) with `a.b=c` overrides, and check every arm of it."""
+    layers: list[tuple[Tree, Places]]
+    if isinstance(recipe, Recipe):
+        layers, source = [(recipe.model_dump(mode="json", exclude_unset=True), {})], "recipe"
+    elif isinstance(recipe, Mapping):
+        layers, source = _with_base(dict(recipe), {}, Path("."), ()), "recipe"
+    else:
+        layers, source = _chain(Path(recipe), ()), str(recipe)
+        stem = re.sub(r"[^\w.=+-]+", "-", Path(recipe).stem).lstrip(".=+-") or "experiment"
+        layers[-1][0].setdefault("name", stem)
+    layers.append(read_sets(overrides))
+    tree: Tree = {}
+    places: Places = {(): Place(source, None, "")}
+    for layer, written in layers:
+        _translate_layer(layer, written)
+        tree = overlay(tree, layer)
+        places |= written
+    whole = check(Recipe, tree, places)
+    _tell_kept(overrides, layers[-1][0], whole)
+    shared = {key: value for key, value in tree.items() if key in Settings.model_fields}
+    base = check(Settings, shared, places)
+    arms = {}
+    for name, changes, written in expand(tree, places):
+        settings = check(Settings, overlay(shared, changes), {**places, **written})
+        arms[name] = Arm(name, settings, changes, fingerprint(settings.model_dump(mode="json")))
+    return Experiment(whole.name, base, arms, tuple(whole.seeds or [whole.seed]))
+
+
+def _chain(path: Path, above: tuple[Path, ...]) -> list[tuple[Tree, Places]]:
+    """The files a recipe is made of, the one it starts from first."""
+    if path.resolve() in above:
+        loop = " -> ".join(step.name for step in (*above, path))
+        raise RecipeError(f"{path}: `extends` comes back to itself: {loop}")
+    tree, places = read_document(path)
+    return _with_base(tree, places, path.parent, (*above, path.resolve()))
+
+
+def _with_base(tree: Tree, places: Places, folder: Path, above: tuple[Path, ...]) -> list[tuple[Tree, Places]]:
+    start = tree.pop("extends", None)
+    if start is None:
+        return [(tree, places)]
+    place = places.get(("extends",), Place("recipe", None, "extends"))
+    if not isinstance(start, str) or not (folder / start).is_file():
+        raise RecipeError(f"{place}: `extends: {start}` is no file; it is relative to {folder.resolve()}")
+    layers = _chain(folder / start, above)
+    for inherited, _ in layers:
+        inherited.pop("name", None)  # two experiments of one name would share a folder
+    return [*layers, (tree, places)]
+
+
+def _translate_layer(tree: Tree, places: Places) -> None:
+    known = {section: set(section_keys(Recipe, section) or ()) for section in SECTIONS}
+    translate(tree, places, known)
+    arms = tree.get("arms")
+    for name, changes in list(arms.items()) if isinstance(arms, dict) else ():
+        if changes is None:  # `shuffled:` with nothing behind it
+            tree["arms"] = {**tree["arms"], name: {}}
+        elif isinstance(changes, dict):
+            inside = below(places, ("arms", name))
+            translate(changes, inside, known)
+            places |= {("arms", name, *key): place for key, place in inside.items()}
+
+
+def _tell_kept(overrides: Sequence[str], asked: Tree, recipe: Recipe) -> None:
+    """An override changes the base; say so where an arm sets the same key and keeps its own value."""
+    for written in overrides:
+        path = written.partition("=")[0].strip().split(".")
+        for name, changes in recipe.arms.items():
+            part: Any = changes
+            for step in path:
+                part = part.get(step) if isinstance(part, Mapping) else None
+            if part is not None and path[0] not in ("arms", "grid"):
+                say(f"--set {written}: arm `{name}` keeps its own value, {part}")
+
+
+def check(section: type[AnySection], tree: Tree, places: Places) -> AnySection:
+    """The section these settings make, or the first mistake in them, with its place."""
+    try:
+        return section.model_validate(tree)
+    except ValidationError as error:
+        found = [_mistake(section, tree, dict(each)) for each in error.errors(include_url=False)]
+        unknown = [one for one in found if one[2]]
+        path, message, _ = max(unknown or found, key=lambda one: len(one[0]))
+    place = _nearest_place(places, path)
+    where = f"{place[0]}: " if str(place[0]) else ""
+    raise RecipeError(f"{where}`{place[1]}` {message}")
+
+
+def _mistake(section: type[Section], tree: Tree, error: dict[str, Any]) -> tuple[KeyPath, str, bool]:
+    """Path, message, and whether it is about a key that does not exist."""
+    kind, message = error["type"], str(error["msg"]).removeprefix("Value error, ")
+    if kind == "recipe":
+        path = (*error["loc"], *error["ctx"]["path"])
+        return path, message, "is not an argument" in message
+    path, value = _path_in(tree, error["loc"], missing=kind == "missing")
+    if kind == "extra_forbidden":
+        return path, f"is not a key here; {hint(section, path)}", True
+    if kind == "missing":
+        about = (section_keys(section, path[:-1]) or {}).get(str(path[-1]), "")
+        return path, f"is missing: {about}" if about else "is missing", False
+    if kind == "value_error":
+        return path, f"cannot be: {message}", False
+    return path, f"is {as_written(value)}; {message[:1].lower()}{message[1:]}", False
+
+
+def _path_in(tree: Any, loc: tuple[str | int, ...], missing: bool) -> tuple[KeyPath, Any]:
+    """Pydantic's location without the names of union branches in it: only steps that the tree really has."""
+    path: list[str | int] = []
+    for step in loc[: -1 if missing else None]:
+        inside = step in tree if isinstance(tree, dict) else isinstance(tree, list) and isinstance(step, int)
+        if inside:
+            tree = tree[step]
+            path.append(step)
+    return (*path, *((loc[-1],) if missing else ())), tree
+
+
+def _nearest_place(places: Places, path: KeyPath) -> tuple[str, str]:
+    """Where the key, or the closest thing above it, was written, and the key as written there."""
+    for depth in range(len(path), -1, -1):
+        place = places.get(path[:depth])
+        if place is not None:
+            rest = dotted(path[depth:])
+            return str(place), f"{place.key}.{rest}" if place.key and rest and not rest.startswith(
+                "["
+            ) else place.key + rest
+    return "", dotted(path)
