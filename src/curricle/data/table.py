@@ -1,0 +1,257 @@
+"""Encoded examples, flat and memory-mapped: what packing, training and evaluation read.
+
+Three examples of 4, 3 and 5 tokens lie end to end; `offsets` says where each begins:
+
+    tokens        p p a .   q b .   r r c c .        p, q, r: prompt tokens   a, b, c: target tokens   .: end of turn
+    supervised    0 0 1 1   0 1 1   0 0 1 1 1        token t is a target to be learned
+    offsets       0         4       7           12
+
+The first token of an example is never supervised: nothing before it could predict it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DataError
+from ..runtime.files import disk_error, read_json, write_json
+from ..runtime.fingerprint import fingerprint
+
+IGNORE = -100
+NO_DOMAIN = "(none)"
+ID_BYTES = 32
+"""Room for 16 hex digits, a dash and the number of a window or turn."""
+
+_COLUMNS: dict[str, Any] = {
+    "tokens": np.uint32,
+    "supervised": np.bool_,
+    "lengths": np.int64,
+    "num_supervised": np.int64,
+    "ids": f"S{ID_BYTES}",
+    "domains": np.int32,
+    "sources": np.int32,
+}
+
+
+class Ids(Sequence[str]):
+    """Names of examples, kept as fixed-width bytes and read as text."""
+
+    def __init__(self, raw: npt.NDArray[np.bytes_]) -> None:
+        self._raw = raw
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __getitem__(self, index: Any) -> Any:
+        """One name for a number, a list of names for a slice or an array of numbers."""
+        found = self._raw[index]
+        return found.decode() if isinstance(found, bytes) else [name.decode() for name in found]
+
+
+@dataclass(frozen=True)
+class EncodedExample:
+    """One example on its way into a table."""
+
+    id: str
+    tokens: npt.NDArray[np.uint32]
+    supervised: npt.NDArray[np.bool_]
+    domain: str | None = None
+    source: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class TokenTable:
+    """Example i holds `tokens[offsets[i]:offsets[i + 1]]`, and `supervised` says which of them are learned."""
+
+    tokens: npt.NDArray[np.uint32]
+    supervised: npt.NDArray[np.bool_]
+    offsets: npt.NDArray[np.int64]
+    num_supervised: npt.NDArray[np.int64]
+    ids: Ids
+    domains: npt.NDArray[np.int32]
+    domain_names: list[str]
+    sources: npt.NDArray[np.int32]
+    report: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """The number of tokens of each example."""
+        return np.diff(self.offsets)
+
+    def example(self, i: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
+        begin, end = self.offsets[i], self.offsets[i + 1]
+        return self.tokens[begin:end], self.supervised[begin:end]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> TokenTable:
+        """Map a table that a `TableWriter` wrote."""
+        folder = Path(folder)
+        about = read_json(folder / "table.json")
+        column = {name: _mapped(folder / f"{name}.bin", dtype) for name, dtype in _COLUMNS.items()}
+        return cls(
+            tokens=column["tokens"],
+            supervised=column["supervised"],
+            offsets=_offsets(column["lengths"]),
+            num_supervised=column["num_supervised"],
+            ids=Ids(column["ids"]),
+            domains=column["domains"],
+            domain_names=about["domain_names"],
+            sources=column["sources"],
+            report=about["report"],
+        )
+
+    @classmethod
+    def from_lists(
+        cls,
+        input_ids: Sequence[Sequence[int]],
+        labels: Sequence[Sequence[int]],
+        ids: Sequence[str] | None = None,
+        domains: Sequence[str | None] | None = None,
+    ) -> TokenTable:
+        """A table in memory. `labels` repeat the tokens to be learned and hold -100 elsewhere."""
+        names = ids or [fingerprint(list(map(int, tokens)))[:16] for tokens in input_ids]
+        examples = []
+        for i, (tokens, marks) in enumerate(zip(input_ids, labels, strict=True)):
+            tokens_t, supervised_t = np.asarray(tokens, dtype=np.uint32), _learned(i, tokens, marks)
+            examples.append(EncodedExample(names[i], tokens_t, supervised_t, domains[i] if domains else None))
+        return cls._in_memory(examples)
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> TokenTable:
+        """A table in memory from tokenized rows as TRL and transformers know them: `input_ids` with `labels`, or with
+        `completion_mask` and `assistant_masks` (both hold when both are there), or alone, when every token is learned.
+        """
+        input_ids, labels = [], []
+        for row in rows:
+            tokens = list(row["input_ids"])
+            marks = list(row["labels"]) if row.get("labels") is not None else tokens
+            for name in ("completion_mask", "assistant_masks"):
+                if row.get(name) is not None:
+                    marks = [mark if kept else IGNORE for mark, kept in zip(marks, row[name], strict=True)]
+            input_ids.append(tokens)
+            labels.append(marks)
+        return cls.from_lists(input_ids, labels)
+
+    @classmethod
+    def _in_memory(cls, examples: list[EncodedExample]) -> TokenTable:
+        if not examples:
+            raise DataError("no examples: a table needs at least one")
+        _refuse_nothing_to_learn(sum(int(e.supervised[1:].sum()) for e in examples), len(examples))
+        names: dict[str, int] = {}
+        rows = [_columns(example, names) for example in examples]
+        raw_ids = np.array([row["ids"] for row in rows], dtype=bytes)
+        return cls(
+            tokens=np.concatenate([row["tokens"] for row in rows]),
+            supervised=np.concatenate([row["supervised"] for row in rows]),
+            offsets=_offsets(np.array([row["lengths"] for row in rows], dtype=np.int64)),
+            num_supervised=np.array([row["num_supervised"] for row in rows], dtype=np.int64),
+            ids=Ids(raw_ids),
+            domains=np.array([row["domains"] for row in rows], dtype=np.int32),
+            domain_names=_domain_names(names),
+            sources=np.array([row["sources"] for row in rows], dtype=np.int32),
+        )
+
+
+class TableWriter:
+    """Appends examples to a folder in constant memory; `close` makes it a table."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.num_examples = self.num_tokens = self.num_supervised = 0
+        self._domains: dict[str, int] = {}
+        self._files: dict[str, IO[bytes]] = {name: open(self._path(name), "wb") for name in _COLUMNS}
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.bin"
+
+    def append(self, examples: Iterable[EncodedExample]) -> None:
+        for example in examples:
+            row = _columns(example, self._domains)
+            if len(row["ids"]) > ID_BYTES:
+                raise DataError(f"the id `{example.id}` is longer than {ID_BYTES} bytes; shorten it")
+            try:
+                for name, dtype in _COLUMNS.items():
+                    self._files[name].write(np.asarray(row[name], dtype=dtype).tobytes())
+            except OSError as error:
+                raise disk_error(self.folder, error) from error
+            self.num_examples += 1
+            self.num_tokens += row["lengths"]
+            self.num_supervised += row["num_supervised"]
+
+    def close(self, report: dict[str, Any]) -> None:
+        """Write the last bytes and what a person may want to know. A table without a learnable token is refused."""
+        self.abandon()
+        if self.num_examples:
+            _refuse_nothing_to_learn(self.num_supervised, self.num_examples)
+        write_json(self.folder / "table.json", {"domain_names": _domain_names(self._domains), "report": report})
+
+    def abandon(self) -> None:
+        """Close the files; the folder is left to whoever made it."""
+        try:
+            for handle in self._files.values():
+                handle.close()
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
+
+
+def _columns(example: EncodedExample, domain_numbers: dict[str, int]) -> dict[str, Any]:
+    """One example as a value for each column. Numbers are given to domains as they appear."""
+    supervised = np.array(example.supervised, dtype=np.bool_)
+    supervised[:1] = False
+    return {
+        "tokens": example.tokens,
+        "supervised": supervised,
+        "lengths": len(example.tokens),
+        "num_supervised": int(supervised.sum()),
+        "ids": example.id.encode(),
+        "domains": domain_numbers.setdefault(example.domain or NO_DOMAIN, len(domain_numbers)),
+        "sources": example.source,
+    }
+
+
+def _domain_names(numbers: dict[str, int]) -> list[str]:
+    """Names in the order of their numbers; none at all when no example has a domain."""
+    return [] if list(numbers) == [NO_DOMAIN] else list(numbers)
+
+
+def _learned(i: int, tokens: Sequence[int], labels: Sequence[int]) -> npt.NDArray[np.bool_]:
+    tokens_t, labels_t = np.asarray(tokens, dtype=np.int64), np.asarray(labels, dtype=np.int64)
+    if tokens_t.shape != labels_t.shape:
+        raise DataError(f"example {i}: {len(tokens_t)} input_ids but {len(labels_t)} labels; they must be aligned")
+    learned_t = labels_t != IGNORE
+    if (labels_t[learned_t] != tokens_t[learned_t]).any():
+        at = int(np.flatnonzero(learned_t & (labels_t != tokens_t))[0])
+        raise DataError(
+            f"example {i}: label {labels_t[at]} at place {at} is not its token {tokens_t[at]}; labels repeat input_ids "
+            f"(unshifted) or hold {IGNORE}"
+        )
+    return learned_t
+
+
+def _refuse_nothing_to_learn(num_supervised: int, num_examples: int) -> None:
+    if num_supervised == 0:
+        raise DataError(
+            f"nothing to learn: none of the {num_examples} examples has a supervised token. "
+            "Look at the masks with `curricle inspect masks`."
+        )
+
+
+def _offsets(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def _mapped(path: Path, dtype: Any) -> npt.NDArray[Any]:
+    """A read-only map; numpy refuses to map an empty file."""
+    if path.stat().st_size == 0:
+        return np.empty(0, dtype=dtype)
+    return np.memmap(path, dtype=dtype, mode="r")
+
