@@ -13,6 +13,7 @@ The base class is the uniform order, so a curriculum overrides only what it chan
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ Mask = npt.NDArray[np.bool_]
 class Order:
     """Shuffled passes over the whole set."""
 
+    observes = False
+    """Whether `observe` wants to be called; the losses are gathered over ranks only then."""
+
     def admitted(self, progress: float) -> Mask | None:
         """One bool per example of the training table, or None for all; `progress` runs from 0 to 1 over the run."""
         return None
@@ -39,7 +43,7 @@ class Order:
         """
         return rng.permutation(ids)
 
-    def observe(self, step: int, ids: Ids, losses: npt.NDArray[np.floating]) -> None:
+    def observe(self, step: int, ids: Sequence[int], losses: Sequence[float]) -> None:
         """Called after each optimizer step with the examples it trained on and their losses, reduced over ranks."""
 
     def state_dict(self) -> dict[str, Any]:

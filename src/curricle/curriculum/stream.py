@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -226,16 +227,18 @@ class Stream:
         return np.bincount(ids, minlength=self.num_examples).astype(np.int32)
 
 
-def weighted_pool(sources_n: Ids, weights: dict[int, float], seed: int) -> npt.NDArray[np.int32]:
+def weighted_pool(sources_n: Ids, weights: Sequence[float], seed: int) -> npt.NDArray[np.int32]:
     """The slots of one pass: each example as often as its source's weight says; sources without a weight count once.
 
     A weight of 2.5 gives each example of that source two slots, and half of them (chosen by the seed) a third.
     """
     copies = np.ones(len(sources_n), dtype=np.int64)
-    for source, weight in weights.items():
-        if weight < 0:
-            raise RecipeError(f"the weight of data source {source} is {weight}; allowed: 0 or more")
-        members = np.flatnonzero(sources_n == source)
+    for source, weight in enumerate(weights):
+        if weight == 1:
+            continue
+        if not 0 <= weight < np.inf:
+            raise RecipeError(f"the weight of data source {source} is {weight}; allowed: a finite number, 0 or more")
+        members = np.flatnonzero(np.asarray(sources_n) == source)
         copies[members] = int(weight)
         num_extra = round((weight - int(weight)) * len(members))
         copies[numpy_generator(seed, "pool", source).permutation(members)[:num_extra]] += 1

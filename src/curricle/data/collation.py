@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from .packing import Rows
+    from .packing import PackedRows
     from .table import TokenTable
 
 IGNORE = -100
@@ -70,14 +70,14 @@ def collate_padded(table: TokenTable, examples: Sequence[int], pad_id: int) -> d
     }
 
 
-def gather(flat: npt.NDArray[Any], offsets: npt.NDArray[np.int64], examples: npt.NDArray[np.integer]) -> npt.NDArray:
+def gather(flat: npt.NDArray[Any], offsets: npt.NDArray[np.int64], examples: npt.NDArray[np.integer]) -> npt.NDArray[Any]:
     """The values of `examples` in that order, one after the other: `flat[offsets[i]:offsets[i + 1]]` of each."""
     flat = np.asarray(flat)  # slices of a plain array cost a fifth of slices of a memory map
     begins, ends = offsets[examples].tolist(), offsets[examples + 1].tolist()
     return np.concatenate([flat[begin:end] for begin, end in zip(begins, ends, strict=True)])
 
 
-def token_rows(table: TokenTable, rows: Rows) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+def token_rows(table: TokenTable, rows: PackedRows) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
     """All rows of a finite packing in memory: tokens end to end, and the offsets of the rows."""
     tokens = gather(table.tokens, table.offsets, rows.examples)
     document_ends = np.r_[0, np.cumsum(_lens(table, rows.examples))]

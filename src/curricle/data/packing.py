@@ -76,35 +76,30 @@ class Packer:
         if not self._window:
             return []
         window, keys = self._window, self._sorted
-        row: list[int] = []
-        left = self.budget
         key = next(iter(window))
-        at = bisect_left(keys, key)
-        while True:
-            del keys[at]
+        del keys[bisect_left(keys, key)]
+        row = [window.pop(key)]
+        left = self.budget - (key >> AGE_BITS)
+        while at := bisect_right(keys, (left << AGE_BITS) | OLDEST):
+            key = keys.pop(at - 1)
             row.append(window.pop(key))
             left -= key >> AGE_BITS
-            at = bisect_right(keys, (left << AGE_BITS) | OLDEST) - 1
-            if at < 0:
-                break
-            key = keys[at]
         self.stats.num_rows += 1
         self.stats.num_documents += len(row)
         self.stats.num_tokens += self.budget - left
         return row
 
     def _fill_window(self, draw: Callable[[], int | None]) -> None:
-        while len(self._window) < self.lookahead:
+        window, keys, lengths, age = self._window, self._sorted, self._lengths, self._next_age
+        for _ in range(self.lookahead - len(window)):
             example = draw()
             if example is None:
                 break
-            self._add(example)
-
-    def _add(self, example: int) -> None:
-        key = (self._lengths[example] << AGE_BITS) | self._next_age
-        self._next_age -= 1
-        self._window[key] = example
-        insort(self._sorted, key)
+            key = (lengths[example] << AGE_BITS) | age
+            age -= 1
+            window[key] = example
+            insort(keys, key)
+        self._next_age = age
 
     def snapshot(self) -> tuple[tuple[int, ...], tuple[int, int, int]]:
         """The window, oldest first, and the counters; costs as much as the window is long."""
@@ -121,8 +116,7 @@ class Packer:
                 f"{self.lookahead}; resume with the look-ahead the run began with, or start a new run"
             )
         self._clear()
-        for example in state["window"]:
-            self._add(example)
+        self._fill_window(partial(next, iter(state["window"]), None))
         self.stats = PackingStats(self.budget, *state["counters"])
 
 
@@ -133,7 +127,7 @@ def state_of(snapshot: tuple[tuple[int, ...], tuple[int, int, int]]) -> dict[str
 
 
 @dataclass(frozen=True)
-class Rows:
+class PackedRows:
     """A finite packing: row r holds `examples[starts[r]:starts[r + 1]]`."""
 
     examples: npt.NDArray[np.int32]
@@ -149,7 +143,7 @@ class Rows:
 
 def pack(
     lengths: npt.NDArray[np.integer], budget: int, lookahead: int = 256, examples: Iterable[int] | None = None
-) -> Rows:
+) -> PackedRows:
     """Pack `examples` in their order, by default all of them as they lie."""
     packer = Packer(lengths, budget, lookahead)
     draw = partial(next, iter(range(len(lengths)) if examples is None else examples), None)
@@ -157,7 +151,7 @@ def pack(
     while row := packer.next_row(draw):
         packed.extend(row)
         starts.append(len(packed))
-    return Rows(np.frombuffer(packed, dtype=np.int32), np.frombuffer(starts, dtype=np.int64), packer.stats)
+    return PackedRows(np.frombuffer(packed, dtype=np.int32), np.frombuffer(starts, dtype=np.int64), packer.stats)
 
 
 def _check(lengths: npt.NDArray[np.integer], budget: int, lookahead: int) -> None:

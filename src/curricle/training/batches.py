@@ -1,16 +1,17 @@
 """Micro batches for this rank, out of one stream of rows that is the same on every rank.
 
-A step takes `accumulation * world * rows` rows of the global stream. Micro batch m of rank r takes these of them:
+A step takes `accumulation * world * batch` rows of the global stream. Micro batch m of rank r takes these of them:
 
-    rows 2, world 2, accumulation 2      global rows of one step   0 1 | 2 3 | 4 5 | 6 7
+    batch 2, world 2, accumulation 2     global rows of one step   0 1 | 2 3 | 4 5 | 6 7
                                          micro batch               0     0     1     1
                                          rank                      0     1     0     1
 
-so that N ranks x b rows are 1 rank x N*b rows, row for row, and so is accumulation. Every rank draws the whole stream
-(a microsecond an example) and makes tensors of its own rows only: no communication, nothing that could differ.
+so that N ranks x b rows are 1 rank x N*b rows, row for row, and accumulation changes nothing either. Every rank draws
+the whole stream (about a microsecond an example) and makes tensors of its own rows only: no communication, and nothing
+that could differ.
 
-What a checkpoint needs is the state after the last *consumed* micro batch, and a loader may have drawn further. So the
-state is never asked of the stream at save time: a short ring keeps a snapshot after each micro batch.
+What a checkpoint needs is the state after the last *consumed* micro batch, and whoever iterates may have drawn further.
+So the state is never asked of the stream at save time: a short ring keeps a mark after each micro batch.
 """
 
 from __future__ import annotations
@@ -19,223 +20,274 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from ..curriculum.order import Order
-from ..curriculum.stream import Stream, StreamState
+from ..curriculum.stream import Stream, StreamState, weighted_pool
 from ..data.collation import IGNORE, collate_packed, collate_padded
 from ..data.packing import Packer, pack, state_of
 from ..errors import DataError, RunError
+from ..runtime import ranks
 
 if TYPE_CHECKING:
     from ..data.table import TokenTable
 
+Batch = dict[str, Any]
+
 
 @dataclass(frozen=True)
-class BatchShape:
-    """How rows become micro batches, steps and ranks."""
+class Rows:
+    """What a row of tokens is."""
 
-    rows: int
-    """Rows of one micro batch on one rank; a row holds up to `budget` tokens, or one example without packing."""
-    budget: int
+    max_length: int = 1024
+    """Tokens a packed row can hold; no example may be longer."""
     packing: Literal["none", "ordered"] = "ordered"
+    """`ordered`: a row holds several examples, in the order's sequence; `none`: a row is one example, padded."""
     lookahead: int = 256
-    accumulation: int = 1
-    world: int = 1
-    rank: int = 0
+    """Examples the packer may choose from."""
     pad_id: int = 0
-
-    @property
-    def rows_per_micro(self) -> int:
-        """Over all ranks."""
-        return self.rows * self.world
-
-    @property
-    def rows_per_step(self) -> int:
-        return self.rows_per_micro * self.accumulation
+    source_weights: tuple[float, ...] | None = None
+    """How often a pass takes the examples of each data source; by default once."""
 
     @property
     def window(self) -> int:
-        """The packer's look-ahead; with 1 every row holds one example."""
+        """The packer's look-ahead; with 1 a row holds one example."""
         return self.lookahead if self.packing == "ordered" else 1
 
-    def collate(self, table: TokenTable, rows: Sequence[Sequence[int]]) -> dict[str, Any]:
+    def pool(self, table: TokenTable, seed: int) -> npt.NDArray[np.int32]:
+        """What one pass draws."""
+        return weighted_pool(table.sources, self.source_weights or (), seed)
+
+    def collate(self, table: TokenTable, rows: Sequence[Sequence[int]]) -> Batch:
         if self.packing == "ordered":
             return collate_packed(table, rows)
         return collate_padded(table, [example for row in rows for example in row], self.pad_id)
 
-    def num_slots(self, lengths_r: npt.NDArray[np.integer]) -> int:
-        """Token positions that rows of these lengths take: whole rows when packed, else padded micro batches."""
+    def num_slots(self, lengths_r: npt.NDArray[np.integer], batch: int) -> int:
+        """Token positions that rows of these lengths take: whole rows when packed, padded batches otherwise."""
         if self.packing == "ordered":
-            return len(lengths_r) * self.budget
-        padded = np.zeros(-(-len(lengths_r) // self.rows) * self.rows, dtype=np.int64)
-        padded[: len(lengths_r)] = lengths_r
-        widths = padded.reshape(-1, self.rows).max(axis=1)
-        sizes = np.full(len(widths), self.rows)
-        sizes[-1] -= len(padded) - len(lengths_r)
-        return int((widths * sizes).sum())
+            return len(lengths_r) * self.max_length
+        batches = (lengths_r[start : start + batch] for start in range(0, len(lengths_r), batch))
+        return sum(len(part) * int(part.max()) for part in batches)
 
 
-@dataclass(frozen=True)
+class Layout(Protocol):
+    """How the rows of a step are dealt out; `transformers.TrainingArguments` is one."""
+
+    @property
+    def per_device_train_batch_size(self) -> int: ...
+    @property
+    def gradient_accumulation_steps(self) -> int: ...
+    @property
+    def world_size(self) -> int: ...
+    @property
+    def process_index(self) -> int: ...
+    @property
+    def max_steps(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def rows_per_step(layout: Layout) -> int:
+    return layout.gradient_accumulation_steps * layout.world_size * layout.per_device_train_batch_size
+
+
+@dataclass(frozen=True, slots=True)
 class Drawn:
-    """What one micro batch consumed, over all ranks; the material of consumed.jsonl."""
+    """What one micro batch took, over all ranks."""
 
     step: int
-    micro: int
     rows: tuple[tuple[int, ...], ...]
     num_tokens: int
     num_slots: int
-    num_draws: int
-    """Examples drawn so far, those waiting in the window included."""
-    num_repeats: int
-    """How many of these draws were of an example drawn before."""
-
-    @property
-    def examples(self) -> list[int]:
-        return [example for row in self.rows for example in row]
-
-    @property
-    def fill(self) -> float:
-        return self.num_tokens / self.num_slots
 
 
-class OrderedBatches(IterableDataset[dict[str, Any]]):
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A point between two micro batches."""
+
+    num_rows: int
+    stream: StreamState
+    packer: tuple[tuple[int, ...], tuple[int, int, int]]
+
+
+class OrderedBatches(IterableDataset[Batch]):
     """Endless micro batches in the order's sequence. Iterating again goes on where the last iteration stood."""
 
-    def __init__(
-        self,
-        table: TokenTable,
-        order: Order,
-        shape: BatchShape,
-        *,
-        total_steps: int,
-        seed: int,
-        pool: npt.NDArray[np.integer] | None = None,
-    ) -> None:
-        check_lengths(table, shape.budget)
-        self.table, self.order, self.shape, self.total_steps = table, order, shape, total_steps
-        self.stream = Stream(order, np.arange(len(table), dtype=np.int32) if pool is None else pool, seed)
-        self._lengths = table.lengths
-        self.packer = Packer(self._lengths, shape.budget, shape.window)
-        self._micro = 0
-        self._drawn: dict[int, Drawn] = {}
-        self._snapshots: dict[int, tuple[StreamState, Any]] = {}
-        self._remember()
+    _waiting: Batch | None
+    _drawn: dict[int, Drawn]
+    _marks: dict[int, Mark]
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __init__(self, table: TokenTable, order: Order, rows: Rows, layout: Layout) -> None:
+        check_lengths(table, rows.max_length)
+        self.table, self.order, self.rows, self.layout = table, order, rows, layout
+        self._lengths = table.lengths
+        self._pool = rows.pool(table, layout.seed)
+        self.stream = Stream(order, self._pool, layout.seed)
+        self.packer = Packer(self._lengths, rows.max_length, rows.window)
+        self._begin(num_rows=0)
+        self._initial = self.state_dict()
+
+    # ---- drawing ----------------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Batch]:
         while True:
             yield self.next_batch()
 
-    def next_batch(self) -> dict[str, Any]:
-        shape = self.shape
-        step = self._micro // shape.accumulation
-        draw = partial(self.stream.draw, self.progress(step))
-        rows = tuple(tuple(self.packer.next_row(draw)) for _ in range(shape.rows_per_micro))
+    def next_batch(self) -> Batch:
+        if self._waiting is None:
+            return self._make()
+        batch, self._waiting = self._waiting, None
+        return batch
+
+    def first(self) -> Batch:
+        """The next micro batch, without taking it: for checks before training."""
+        if self._waiting is None:
+            self._waiting = self._make()
+        return dict(self._waiting)
+
+    @property
+    def rows_per_step(self) -> int:
+        return rows_per_step(self.layout)
+
+    def _make(self) -> Batch:
+        layout, batch = self.layout, self.layout.per_device_train_batch_size
+        mark = self._marks[self._num_drawn]
+        step = mark.num_rows // self.rows_per_step
+        draw = partial(self.stream.draw, min(1.0, step / max(1, layout.max_steps)))
+        rows = tuple(tuple(self.packer.next_row(draw)) for _ in range(layout.world_size * batch))
         lengths_r = np.array([self._lengths[list(row)].sum() for row in rows])
-        self._drawn[self._micro] = Drawn(
-            step,
-            self._micro,
-            rows,
-            int(lengths_r.sum()),
-            shape.num_slots(lengths_r),
-            self.stream.num_draws,
-            self.stream.num_repeats,
-        )
-        self._micro += 1
-        self._remember()
-        return shape.collate(self.table, rows[shape.rank * shape.rows :][: shape.rows])
+        num_slots = self.rows.num_slots(lengths_r, batch)
+        self._drawn[self._num_drawn] = Drawn(step, rows, int(lengths_r.sum()), num_slots)
+        self._num_drawn += 1
+        self._remember(mark.num_rows + len(rows))
+        return self.rows.collate(self.table, rows[layout.process_index * batch :][:batch])
 
-    def progress(self, step: int) -> float:
-        """Where step `step` lies in the run, from 0 to 1; what the order is asked with."""
-        return min(step / self.total_steps, 1.0)
+    def _remember(self, num_rows: int) -> None:
+        self._marks[self._num_drawn] = Mark(num_rows, self.stream.snapshot(), self.packer.snapshot())
+        # Kept: the step in training, one that is being drawn, and a batch looked at by `first`.
+        old = self._num_drawn - 2 * self.layout.gradient_accumulation_steps - 2
+        self._marks.pop(old, None)
+        self._drawn.pop(old, None)
 
-    def drawn(self, micro: int) -> Drawn:
-        """The record of one of the last micro batches, numbered from 0 over the whole run."""
-        return self._drawn[micro]
+    # ---- what has been trained on -----------------------------------------------------------------------------------
 
-    def state_after(self, num_micro: int) -> dict[str, Any]:
-        """The state to resume from once `num_micro` micro batches have been trained on, as JSON values.
+    def consumed(self) -> None:
+        """Say that one more micro batch has been trained on."""
+        self._num_consumed += 1
 
-        Call it after the order has observed the last of these steps: the order's own state is taken as it is now.
-        """
-        stream, packer = self._snapshots[num_micro]
+    def rows_of_step(self, step: int) -> list[list[int]]:
+        """The rows of one of the last steps over all ranks, as table indices; counted from 1, as `global_step` is."""
+        return [list(row) for drawn in self._drawn.values() if drawn.step == step - 1 for row in drawn.rows]
+
+    def progress(self) -> dict[str, float]:
+        """Where the consumed micro batches have led: numbers for the step's line in the log."""
+        mark = self._marks[self._num_consumed]
+        _, (_, num_documents, _) = mark.packer
+        last = self._drawn.get(self._num_consumed - 1)
+        same_step = [drawn for drawn in self._drawn.values() if last is not None and drawn.step == last.step]
+        num_slots = sum(drawn.num_slots for drawn in same_step)
         return {
-            "rows": num_micro * self.shape.rows_per_micro,
-            "shape": self._identity(),
-            "stream": stream.to_json(),
-            "packer": state_of(packer),
+            "epoch": num_documents / len(self._pool),
+            "passes": max(mark.stream.pass_, 0),
+            "draws": mark.stream.num_draws,
+            "repeats": mark.stream.num_repeats,
+            "fill": sum(drawn.num_tokens for drawn in same_step) / num_slots if num_slots else 1.0,
+            **self.order.metrics(),
+        }
+
+    # ---- resuming ---------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state after the last consumed micro batch, as JSON values; the order's own is taken as it is now."""
+        return self.state_after(self._num_consumed)
+
+    def state_after(self, num_micros: int) -> dict[str, Any]:
+        """The same after `num_micros` micro batches, counted from the start or from the last resume."""
+        mark = self._marks[num_micros]
+        return {
+            "rows": mark.num_rows,
+            "identity": self._identity(),
+            "stream": mark.stream.to_json(),
+            "packer": state_of(mark.packer),
             "order": self.order.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after the saved micro batch, also with another split of the same step over ranks and accumulation."""
-        changed = {key: (value, now) for key, now in self._identity().items() if (value := state["shape"][key]) != now}
+        """Go on behind the saved micro batch, also with another split of the step over ranks and accumulation."""
+        changed = {key: (was, now) for key, now in self._identity().items() if (was := state["identity"][key]) != now}
         if changed:
             told = ", ".join(f"{key} was {was} and is {now}" for key, (was, now) in changed.items())
             raise RunError(f"the checkpoint was written with other batches: {told}; set them back, or start a new run")
-        self._micro, rest = divmod(state["rows"], self.shape.rows_per_micro)
+        rest = state["rows"] % (self.layout.world_size * self.layout.per_device_train_batch_size)
         if rest:
             raise RunError(
-                f"the checkpoint lies {rest} rows inside a micro batch of {self.shape.rows_per_micro} rows over all "
-                "ranks; resume with the batch size and number of processes it was written with"
+                f"the checkpoint lies {rest} rows inside a micro batch of all ranks; resume with the batch size and "
+                "number of processes it was written with"
             )
         self.order.load_state_dict(state["order"])
         self.stream.load_state_dict(state["stream"])
         self.packer.load_state_dict(state["packer"])
-        self._drawn.clear()
-        self._snapshots.clear()
-        self._remember()
+        self._begin(state["rows"])
+
+    def restart(self) -> None:
+        """Back to the first row; after it the layout may be another one with the same rows a step."""
+        self.load_state_dict(self._initial)
+
+    def _begin(self, num_rows: int) -> None:
+        self._num_drawn = self._num_consumed = 0
+        self._waiting, self._drawn, self._marks = None, {}, {}
+        self._remember(num_rows)
 
     def _identity(self) -> dict[str, int]:
-        shape = self.shape
-        return {"budget": shape.budget, "lookahead": shape.window, "rows_per_step": shape.rows_per_step}
-
-    def _remember(self) -> None:
-        self._snapshots[self._micro] = self.stream.snapshot(), self.packer.snapshot()
-        keep = 2 * self.shape.accumulation + 1  # the step in training, and one a loader may have drawn ahead
-        self._snapshots.pop(self._micro - keep - 1, None)
-        self._drawn.pop(self._micro - keep - 1, None)
+        rows = self.rows
+        return {"max_length": rows.max_length, "lookahead": rows.window, "rows_per_step": self.rows_per_step}
 
 
-class EvaluationBatches(Dataset[dict[str, Any]]):
+class EvaluationBatches:
     """Each example once over all ranks; every rank gets the same number of batches, as collectives need.
 
-    When there are more ranks than rows to share, a batch repeats a row with nothing to learn and no `example_ids`:
+    Where there are fewer rows than ranks to share them, a rank gets a batch with nothing to learn and no `example_ids`:
     it keeps the ranks in step and adds nothing to any sum.
     """
 
-    def __init__(self, table: TokenTable, shape: BatchShape, pool: npt.NDArray[np.integer] | None = None) -> None:
-        check_lengths(table, shape.budget)
-        self.table, self.shape = table, shape
-        self._rows = pack(table.lengths, shape.budget, shape.window, None if pool is None else pool.tolist())
-        num_batches = -(-len(self._rows) // shape.rows_per_micro)
-        parts = np.array_split(np.arange(len(self._rows)), num_batches * shape.world)
-        self._parts = parts[shape.rank :: shape.world]
+    def __init__(self, table: TokenTable, rows: Rows, batch_size: int, rank: int, world: int) -> None:
+        check_lengths(table, rows.max_length)
+        self.table, self.rows = table, rows
+        self._packed = pack(table.lengths, rows.max_length, rows.window)
+        num_batches = math.ceil(len(self._packed) / (batch_size * world))
+        parts = np.array_split(np.arange(len(self._packed)), num_batches * world)
+        self._parts = parts[rank::world]
 
     def __len__(self) -> int:
         return len(self._parts)
 
-    def __getitem__(self, batch: int) -> dict[str, Any]:
-        part = self._parts[batch]
-        if len(part):
-            return self.shape.collate(self.table, [self._rows[row] for row in part])
-        idle = self.shape.collate(self.table, [self._rows[0]])
-        return {**idle, "labels": torch.full_like(idle["labels"], IGNORE), "example_ids": []}
+    def __iter__(self) -> Iterator[Batch]:
+        for part in self._parts:
+            rows = [self._packed[int(row)] for row in part]
+            yield self.rows.collate(self.table, rows) if rows else _idle(self.rows.collate(self.table, [[0]]))
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[batch] for batch in range(len(self)))
+
+def evaluation_batches(table: TokenTable, rows: Rows, batch_size: int = 1) -> EvaluationBatches:
+    """This rank's share of a table, in its own order, `batch_size` rows at a time."""
+    return EvaluationBatches(table, rows, batch_size, ranks.rank(), ranks.world_size())
+
+
+def _idle(batch: Batch) -> Batch:
+    return {**batch, "labels": torch.full_like(batch["labels"], IGNORE), "example_ids": []}
 
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What a number of epochs comes to."""
+    """What a number of epochs comes to, before anything is trained."""
 
     steps: int
+    steps_per_epoch: int
     rows: int
     draws: int
     fill: float
@@ -252,53 +304,53 @@ class StepPlan:
 MEASURED_DRAWS = 1_000_000
 
 
-def plan_steps(
-    table: TokenTable, shape: BatchShape, epochs: float, *, seed: int, pool: npt.NDArray[np.integer] | None = None
-) -> StepPlan:
+def plan_steps(table: TokenTable, rows: Rows, layout: Layout, epochs: float) -> StepPlan:
     """Pack `epochs` passes of the uniform order without training: how many steps they take.
 
     Computed once and given to every arm, so that arms are compared at equal compute. Beyond a million draws the rest
     is scaled from the first million.
     """
-    check_lengths(table, shape.budget)
-    stream = Stream(Order(), np.arange(len(table), dtype=np.int32) if pool is None else pool, seed)
-    draws = max(1, round(epochs * (len(table) if pool is None else len(pool))))
+    check_lengths(table, rows.max_length)
+    pool, lengths = rows.pool(table, layout.seed), table.lengths
+    draws = max(1, round(epochs * len(pool)))
     measured = min(draws, MEASURED_DRAWS)
-    uniform = (stream.draw(0.0) for _ in range(measured))
-    rows = pack(table.lengths, shape.budget, shape.window, uniform)
-    num_rows = math.ceil(len(rows) * draws / measured)
-    lengths_r = np.add.reduceat(table.lengths[rows.examples], rows.starts[:-1])
-    per_step = shape.rows_per_step / len(rows)
+    stream = Stream(Order(), pool, layout.seed)
+    packed = pack(lengths, rows.max_length, rows.window, (stream.draw(0.0) for _ in range(measured)))
+    num_rows = math.ceil(len(packed) * draws / measured)
+    lengths_r = np.add.reduceat(lengths[packed.examples], packed.starts[:-1])
+    per_step = rows_per_step(layout)
     return StepPlan(
-        steps=math.ceil(num_rows / shape.rows_per_step),
+        steps=math.ceil(num_rows / per_step),
+        steps_per_epoch=math.ceil(len(packed) * len(pool) / measured / per_step),
         rows=num_rows,
         draws=draws,
-        fill=rows.stats.num_tokens / shape.num_slots(lengths_r),
-        documents_per_row=measured / len(rows),
-        tokens_per_step=rows.stats.num_tokens * per_step,
-        supervised_per_step=float(table.num_supervised[rows.examples].sum()) * per_step,
+        fill=packed.stats.num_tokens / rows.num_slots(lengths_r, layout.per_device_train_batch_size),
+        documents_per_row=measured / len(packed),
+        tokens_per_step=packed.stats.num_tokens / len(packed) * per_step,
+        supervised_per_step=float(table.num_supervised[packed.examples].sum()) / len(packed) * per_step,
     )
 
 
-def check_lengths(table: TokenTable, budget: int) -> None:
+def check_lengths(table: TokenTable, max_length: int) -> None:
     """Refuse, by its name, an example that no row can hold."""
     if not len(table):
         raise DataError("no example to make batches of: the table is empty; check `data` and its report")
-    longest = int(np.argmax(table.lengths))
-    if table.lengths[longest] > budget:
+    lengths = table.lengths
+    longest = int(np.argmax(lengths))
+    if lengths[longest] > max_length:
         raise DataError(
-            f"example `{table.ids[longest]}` has {table.lengths[longest]} tokens and a row holds {budget}; no example "
-            "is split: raise `data.max_length`, or let `data.on_long` truncate it or cut it into windows"
+            f"example `{table.ids[longest]}` has {lengths[longest]} tokens and a row holds {max_length}; no example is "
+            "split: raise `data.max_length`, or let `data.on_long` truncate it or cut it into windows"
         )
 
 
-def as_loader(batches: IterableDataset[dict[str, Any]] | Dataset[dict[str, Any]]) -> DataLoader[dict[str, Any]]:
+def as_loader(batches: IterableDataset[Batch]) -> DataLoader[Batch]:
     """A bare loader that passes ready batches through.
 
     Its generator is its own: a loader without one draws a seed from torch's global generator whenever it is iterated,
     and dropout after a resume would differ. It must not be prepared by accelerate, which would deal it out once more.
     """
-    return DataLoader(batches, batch_size=None, num_workers=0, collate_fn=_as_is, generator=torch.Generator())
+    return DataLoader(batches, batch_size=None, collate_fn=_as_is, generator=torch.Generator())
 
 
 def _as_is(batch: Any) -> Any:
