@@ -23,7 +23,8 @@ def sections_in(annotation: Any) -> list[type[Section]]:
         return [annotation]
     if typing.get_origin(annotation) is dict:
         return []
-    return [section for part in typing.get_args(annotation) for section in sections_in(part)]
+    found = [section for part in typing.get_args(annotation) for section in sections_in(part)]
+    return list(dict.fromkeys(found))
 
 
 def section_keys(root: type[Section], path: KeyPath) -> dict[str, str] | None:

@@ -28,6 +28,7 @@ from .keys import hint, section_keys
 from .old_names import SECTIONS, translate
 from .overrides import overlay, read_sets
 from .recipe import Recipe, Settings
+from .toys import place_toys
 
 AnySection = TypeVar("AnySection", bound=Section)
 
@@ -52,6 +53,8 @@ class Experiment:
     base: Settings
     arms: dict[str, Arm]
     seeds: tuple[int, ...]
+    shared: Tree
+    """The base as it was resolved, toy data by name."""
 
     def select(self, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> Experiment:
         """Only these arms; these seeds in place of the recipe's."""
@@ -71,7 +74,7 @@ class Experiment:
         """The resolved recipe: all defaults, arms spelled out."""
         arms = {arm.name: arm.changes for arm in self.arms.values()}
         written = {} if list(arms) == ["base"] and not arms["base"] else {"arms": arms}
-        return {"name": self.name, **self.base.model_dump(mode="json"), **written, "seeds": list(self.seeds)}
+        return {"name": self.name, **self.shared, **written, "seeds": list(self.seeds)}
 
     def dump(self) -> str:
         """The resolved recipe as YAML; it reads back as the same experiment."""
@@ -103,8 +106,14 @@ def resolve(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence
     arms = {}
     for name, changes, written in expand(tree, places):
         settings = check(Settings, overlay(shared, changes), {**places, **written})
-        arms[name] = Arm(name, settings, changes, fingerprint(settings.model_dump(mode="json")))
-    return Experiment(whole.name, base, arms, tuple(whole.seeds or [whole.seed]))
+        arms[name] = Arm(name, _ready(settings), changes, fingerprint(settings.model_dump(mode="json")))
+    seeds = tuple(whole.seeds or [whole.seed])
+    return Experiment(whole.name, _ready(base), arms, seeds, base.model_dump(mode="json"))
+
+
+def _ready(settings: Settings) -> Settings:
+    """The same with toy data as files, which are this machine's own and so are no part of hash or dump."""
+    return settings.model_copy(update={"data": place_toys(settings.data)})
 
 
 def _chain(path: Path, above: tuple[Path, ...]) -> list[tuple[Tree, Places]]:

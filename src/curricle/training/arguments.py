@@ -88,7 +88,7 @@ def build_arguments(
     values["remove_unused_columns"] = False
     values.setdefault("disable_tqdm", not _someone_watches())
     values.setdefault("eval_strategy", "steps" if evaluates else "no")
-    values.setdefault("bf16", not values["fp16"] and not values.get("use_cpu") and _gpu_has_bf16())
+    values["bf16"] = uses_bf16(values)
     _set_intervals(values, length)
     values |= _spread(distributed)
     try:
@@ -129,7 +129,12 @@ def _spread(distributed: DistributedConfig | None) -> dict[str, Any]:
     return backend | (distributed.fsdp.arguments() if distributed.fsdp else {})
 
 
-def _gpu_has_bf16() -> bool:
+def uses_bf16(training: Mapping[str, Any]) -> bool:
+    """What `training.bf16` comes to on this machine: as asked, else on where a GPU has it and `fp16` is not asked for."""
+    if "bf16" in training:
+        return bool(training["bf16"])
+    if training.get("fp16") or training.get("use_cpu"):
+        return False
     import torch
 
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
