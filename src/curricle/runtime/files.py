@@ -18,6 +18,11 @@ from ..errors import RunError
 
 
 def _scratch(path: Path) -> Path:
+    """A name beside `path`, whose folder is made when it is not there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(path, error) from error
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
 
 
@@ -32,7 +37,6 @@ def disk_error(path: Path, error: OSError) -> RunError:
 def atomic_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file that takes its name only when the block ends well."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = _scratch(path)
     try:
         with open(scratch, mode, encoding=None if "b" in mode else "utf-8") as handle:
@@ -50,7 +54,6 @@ def atomic_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """A folder that takes its name only when the block ends well; an older folder of that name gives way then."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = _scratch(path)
     try:
         scratch.mkdir()
