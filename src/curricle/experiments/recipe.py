@@ -26,6 +26,11 @@ def folder_name(name: str) -> str:
     return name
 
 
+def made_folder_name(text: str) -> str:
+    """A folder name out of any text, such as a file's stem."""
+    return re.sub(r"[^\w.=+-]+", "-", text).strip(".=+-") or "experiment"
+
+
 def _each_once(seeds: list[int]) -> list[int]:
     if len(set(seeds)) < len(seeds):
         raise ValueError("a seed is written twice")

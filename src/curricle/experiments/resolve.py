@@ -10,7 +10,6 @@ file that says it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from .document import KeyPath, Place, Places, Tree, as_written, dotted, read_doc
 from .keys import hint, section_keys
 from .old_names import SECTIONS, translate
 from .overrides import overlay, read_sets
-from .recipe import Recipe, Settings
+from .recipe import Recipe, Settings, made_folder_name
 from .toys import place_toys
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -90,8 +89,7 @@ def resolve(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence
         layers, source = _with_base(dict(recipe), {}, Path("."), ()), "recipe"
     else:
         layers, source = _chain(Path(recipe), ()), str(recipe)
-        stem = re.sub(r"[^\w.=+-]+", "-", Path(recipe).stem).lstrip(".=+-") or "experiment"
-        layers[-1][0].setdefault("name", stem)
+        layers[-1][0].setdefault("name", made_folder_name(Path(recipe).stem))
     layers.append(read_sets(overrides))
     tree: Tree = {}
     places: Places = {(): Place(source, None, "")}

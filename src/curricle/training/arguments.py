@@ -130,7 +130,7 @@ def _spread(distributed: DistributedConfig | None) -> dict[str, Any]:
 
 
 def uses_bf16(training: Mapping[str, Any]) -> bool:
-    """What `training.bf16` comes to on this machine: as asked, else on where a GPU has it and `fp16` is not asked for."""
+    """What `training.bf16` comes to here: as asked, else on where a GPU has it, unless `fp16` is asked for."""
     if "bf16" in training:
         return bool(training["bf16"])
     if training.get("fp16") or training.get("use_cpu"):
