@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curricle.data.config import DataConfig, Source
+from curricle.data.sources import read_examples
+from curricle.errors import DataError, RecipeError
+
+
+def jsonl(path: Path, rows: list[Any]) -> str:
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8"
+    )
+    return str(path)
+
+
+def pairs(count: int, name: str = "p") -> list[dict[str, str]]:
+    return [{"prompt": f"{name} {k}", "completion": str(k)} for k in range(count)]
+
+
+def test_a_path_may_carry_the_number_of_rows() -> None:
+    config = DataConfig(train=["a.jsonl#500", Source(path="b#3.csv", weight=2), {"path": "c.csv#7", "weight": 0.5}])
+    assert config.sources("train") == [
+        Source(path="a.jsonl", rows=500),
+        Source(path="b#3.csv", weight=2),
+        Source(path="c.csv", weight=0.5, rows=7),
+    ]
+    assert config.sources("eval") == []
+
+
+def test_several_files_with_weights_rows_and_a_limit(tmp_path: Path) -> None:
+    first, second = jsonl(tmp_path / "a.jsonl", pairs(9)), jsonl(tmp_path / "b.jsonl", pairs(9, "q"))
+    config = DataConfig(train=[f"{first}#2", Source(path=second, weight=3)], limit=4)
+    source = read_examples(config)
+    assert [(example.prompt, example.source_index) for example in source] == [
+        ("p 0", 0),
+        ("p 1", 0),
+        *((f"q {k}", 1) for k in range(4)),
+    ]
+    assert source.weights == (1, 3)
+    assert source.report.rows == 6
+    assert source.report.files == {first: 2, second: 4}
+
+
+def test_a_source_can_be_read_again_and_sent_to_another_process(tmp_path: Path) -> None:
+    source = read_examples(DataConfig(train=jsonl(tmp_path / "a.jsonl", pairs(30))))
+    first = list(source)
+    assert list(source) == first
+    assert source.report.rows == 30
+    assert list(pickle.loads(pickle.dumps(source))) == pickle.loads(pickle.dumps(first)) == first
+
+
+def test_the_format_that_was_taken_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = jsonl(tmp_path / "a.jsonl", pairs(30))
+    source = read_examples(DataConfig(train=path))
+    list(source), list(source)
+    assert capsys.readouterr().err == f"{path}: read as prompt-completion (its rows have `prompt`)\n"
+
+
+def test_files_may_have_different_formats(tmp_path: Path) -> None:
+    config = DataConfig(train=[jsonl(tmp_path / "a.jsonl", pairs(1)), jsonl(tmp_path / "b.jsonl", [{"text": "x"}])])
+    assert [example.kind for example in read_examples(config)] == ["plain", "text"]
+
+
+BROKEN = [
+    {"prompt": "a", "completion": "1"},
+    "{broken",
+    {"prompt": "b"},
+    {"prompt": "c", "completion": " "},
+    "[1]",
+    "{}",
+]
+
+
+def test_a_broken_row_stops_with_file_line_and_field(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", [*pairs(1), {"prompt": "b", "answer": "x"}])
+    with pytest.raises(DataError) as caught:
+        list(read_examples(DataConfig(train=path)))
+    assert str(caught.value) == (
+        f"{path}:2: no field `completion`: the row has `prompt`, `answer`; name its column in data.fields "
+        "(data.on_bad_row: skip would leave such rows out)"
+    )
+
+
+def test_skipped_rows_are_counted_by_reason_with_places(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", BROKEN)
+    source = read_examples(DataConfig(train=path, on_bad_row="skip", format="prompt-completion"))
+    assert [example.prompt for example in source] == ["a", "c"]
+    report = source.report
+    assert {reason: (s.count, s.places) for reason, s in report.skipped.items()} == {
+        "not JSON": (1, [f"{path}:2"]),
+        "no field `completion`": (1, [f"{path}:3"]),
+        "not an object": (1, [f"{path}:5"]),
+        "no field `prompt`": (1, [f"{path}:6"]),
+    }
+    assert (report.rows, report.num_skipped) == (2, 4)
+    assert (report.empty_targets.count, report.empty_targets.places) == (1, [f"{path}:4"])
+    assert report.columns == {"prompt": 2, "completion": 2}
+    assert f"skipped 1 rows: not JSON (first: {path}:2)" in str(report)
+
+
+def test_a_file_without_a_usable_row_is_an_error(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", ["{}", "[1]"])
+    with pytest.raises(DataError, match=r"holds no usable row \(2 looked at, 2 skipped\)"):
+        list(read_examples(DataConfig(train=path, on_bad_row="skip", format="text")))
+    with pytest.raises(DataError, match=r"a\.jsonl:1: no format fits"):
+        list(read_examples(DataConfig(train=path, on_bad_row="skip")))
+    (tmp_path / "blank.jsonl").write_text("\n\n")
+    for format in ("auto", "text"):
+        with pytest.raises(DataError, match="holds no"):
+            list(read_examples(DataConfig(train=str(tmp_path / "blank.jsonl"), format=format)))
+
+
+def test_fewer_rows_than_asked_are_noted(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", pairs(3))
+    asked = read_examples(DataConfig(train=f"{path}#5"))
+    list(asked)
+    assert asked.report.notes == [f"{path}: 5 rows were asked for, 3 are there"]
+
+
+def test_missing_files_are_refused_before_any_row_is_read(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", pairs(3))
+    with pytest.raises(DataError, match="no such data file"):
+        read_examples(DataConfig(train=[path, str(tmp_path / "b.jsonl")]))
+    with pytest.raises(RecipeError, match=r"data\.eval names no file"):
+        read_examples(DataConfig(train=path), "eval")
+
+
+def test_eval_rows_may_lack_a_target(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", [{"prompt": "a"}])
+    config = DataConfig(train=path, eval=path)
+    assert [example.target for example in read_examples(config, "eval")] == [None]
+    with pytest.raises(DataError, match="no field `completion`"):
+        list(read_examples(config))
+
+
+def test_the_fingerprint_follows_files_and_reading_settings(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", pairs(3))
+
+    def of(**settings: Any) -> str:
+        return read_examples(DataConfig(**{"train": path} | settings)).fingerprint
+
+    base = of()
+    assert of() == base
+    assert of(max_length=64, packing="none", eval=path) == base
+    moved = tmp_path / "other.jsonl"
+    moved.write_bytes(Path(path).read_bytes())
+    assert of(train=str(moved)) == base
+    assert of(limit=2) == of(train=f"{path}#2")
+    changed = [of(question="?"), of(limit=2), of(on_bad_row="skip"), of(train=[path, path])]
+    jsonl(tmp_path / "a.jsonl", pairs(4))
+    assert len({base, of(), *changed}) == 6
+    assert read_examples(DataConfig(train=path)).files[0].bytes == Path(path).stat().st_size
+
+
+def test_the_settings_of_a_dialogue_reach_the_prompt(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", [{"dialogue": "#1#: Hi.", "keywords": ["a", "b"], "summary": "s", "topic": "t"}])
+    config = DataConfig(
+        train=path, question="On {keywords}?", speaker_prefix="화자", system_prompt="Be brief.", domain_field="topic"
+    )
+    (example,) = read_examples(config)
+    assert [m.content for m in example.messages] == [
+        "Be brief.",
+        "[Conversation]\n화자#1#: Hi.\n\n[Question]\nOn a, b?",
+        "s",
+    ]
+    assert example.domain == "t"
