@@ -76,9 +76,9 @@ class Stream:
         self._restore(StreamState(-1, 0, 0, 0, 0, None, nothing, nothing, self._pool[:0]))
 
     def draw(self, progress: float) -> int:
-        """The next example; asks the order what it admits when `progress` differs from the last draw's."""
+        """The next example; begins a new pass when the current one has nothing left."""
         if progress != self._progress:
-            self._admit(progress)
+            self.admit(progress)
         while self._cursor == len(self._view):
             self._next_pass()
         example = self._view[self._cursor]
@@ -86,6 +86,11 @@ class Stream:
         self._num_repeats += self._seen[example]
         self._seen[example] = 1
         return example
+
+    @property
+    def left_in_pass(self) -> int:
+        """How many examples the current pass still holds, as of the last `admit` or `draw`."""
+        return len(self._view) - self._cursor
 
     @property
     def num_draws(self) -> int:
@@ -165,7 +170,10 @@ class Stream:
         self._cursor = state.cursor
         self._seen = bytearray(self.draws() > 0)
 
-    def _admit(self, progress: float) -> None:
+    def admit(self, progress: float) -> None:
+        """Ask the order what it admits, when `progress` is not the one it was asked with last."""
+        if progress == self._progress:
+            return
         admitted = self._checked(self.order.admitted(progress), progress)
         if not _same(admitted, self._admitted):
             self._admitted = admitted

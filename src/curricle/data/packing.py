@@ -13,7 +13,7 @@ What the look-ahead moves is bounded on both sides. Nobody waits for long: every
 placed at most `lookahead` rows after the first row that could have held it. Nobody comes early: an example overtakes at
 most `lookahead - 1` others. A look-ahead of 1 gives one example a row, which is no packing.
 
-A larger window fits better: see docs/packing.md for the measured fill.
+A larger window fits better; docs/packing.md has the measured fill.
 """
 
 from __future__ import annotations
@@ -67,8 +67,13 @@ class Packer:
         self._window: dict[int, int] = {}  # key -> example, oldest first
         self._next_age = OLDEST
 
+    @property
+    def num_waiting(self) -> int:
+        """Examples in the window."""
+        return len(self._window)
+
     def next_row(self, draw: Callable[[], int | None]) -> list[int]:
-        """The examples of the next row. `draw` gives the next example of the order, or None at the end of a finite one.
+        """The examples of the next row. `draw` gives the next example of the order, or None when there is none for now.
 
         An empty row says that everything drawn has been given out.
         """
