@@ -1,1 +1,7 @@
 """Which token, how much? One interface over the flat table of supervised tokens."""
+
+from .base import Uniform, Weighting
+from .build import build_weighting
+from .config import WeightingConfig
+
+__all__ = ["Uniform", "Weighting", "WeightingConfig", "build_weighting"]

@@ -1,0 +1,82 @@
+"""The flat table of supervised tokens: what a loss and a weighting see. No padding, no packing, one line per token.
+
+A label at t is learned by the state that has read the tokens before t, so its loss belongs to position t - 1:
+
+    t             0     1     2     3     4     5
+    input_ids    <s>   How    ?   <s>   Fine   .        two documents in one row
+    labels       -100  -100   ?   -100  Fine   .        aligned with input_ids; no document's first token
+    keep          .     x     .     x     x    .        where hidden states are taken: the next label is learned
+    targets_n           ?          Fine   .             read at t + 1, in row order
+    doc_n               0           1     1
+    position_n          2           1     2             index of the target in its document
+
+Suffixes: bt batch x time, n supervised tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class FlatTokens:
+    """Supervised tokens of one micro batch, in row order."""
+
+    target_n: Tensor
+    doc_n: Tensor
+    """Number of the document within the micro batch."""
+    position_n: Tensor
+    """Index of the target token in its document."""
+    loss_n: Tensor | None = None
+    """Detached; None while it is not known yet."""
+    example_ids: Sequence[str] = field(default=())
+    """One id per document; empty when the batch has none."""
+
+    def __len__(self) -> int:
+        return self.target_n.shape[0]
+
+    def with_losses(self, loss_n: Tensor) -> FlatTokens:
+        return replace(self, loss_n=loss_n.detach())
+
+
+class Weigh(Protocol):
+    """What a loss needs of a weighting: see `weighting.base`."""
+
+    known_beforehand: bool
+
+    def __call__(self, tokens: FlatTokens) -> tuple[Tensor | None, dict[str, float]]: ...
+
+
+def keep_mask(labels_bt: Tensor) -> Tensor:
+    """Positions whose next token is learned; a row's last position never is."""
+    keep_bt = torch.zeros_like(labels_bt, dtype=torch.bool)
+    keep_bt[:, :-1] = labels_bt[:, 1:] != IGNORED
+    return keep_bt
+
+
+def flatten(labels_bt: Tensor, keep_bt: Tensor, inputs: dict[str, Any], example_ids: Sequence[str] = ()) -> FlatTokens:
+    """The table of a micro batch, packed (`position_ids` or `seq_idx` say where documents begin) or padded."""
+    doc_bt, position_bt = _documents(labels_bt, inputs)
+    after_bt = torch.roll(keep_bt, 1, dims=1)  # the learned tokens themselves; keep's last column is never True
+    return FlatTokens(
+        target_n=labels_bt[after_bt], doc_n=doc_bt[after_bt], position_n=position_bt[after_bt], example_ids=example_ids
+    )
+
+
+def _documents(labels_bt: Tensor, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Document number and position in the document, of every token."""
+    position_bt, mask_bt = inputs.get("position_ids"), inputs.get("attention_mask")
+    if position_bt is not None:
+        starts_bt = position_bt == 0
+        return starts_bt.flatten().cumsum(0).view_as(starts_bt) - 1, position_bt
+    row_bt = torch.arange(labels_bt.shape[0], device=labels_bt.device)[:, None].expand_as(labels_bt)
+    if mask_bt is not None and mask_bt.dim() == 2:  # padding on either side does not count
+        return row_bt, mask_bt.long().cumsum(1) - 1
+    return row_bt, torch.arange(labels_bt.shape[1], device=labels_bt.device).expand_as(labels_bt)
