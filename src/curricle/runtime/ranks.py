@@ -37,3 +37,14 @@ def barrier() -> None:
 
     if world_size() > 1 and dist.is_initialized():
         dist.barrier()
+
+
+def join(backend: str = "auto") -> None:
+    """Meet the other processes of a torchrun; nothing to do alone, or when the group stands already."""
+    if world_size() == 1:
+        return
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        dist.init_process_group(("nccl" if torch.cuda.is_available() else "gloo") if backend == "auto" else backend)

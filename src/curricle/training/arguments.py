@@ -89,6 +89,7 @@ def build_arguments(
     values.setdefault("disable_tqdm", not _someone_watches())
     values.setdefault("eval_strategy", "steps" if evaluates else "no")
     values["bf16"] = uses_bf16(values)
+    values.setdefault("use_cpu", not _has_accelerator())  # without it transformers refuses bf16 on a CPU
     _set_intervals(values, length)
     values |= _spread(distributed)
     try:
@@ -138,6 +139,12 @@ def uses_bf16(training: Mapping[str, Any]) -> bool:
     import torch
 
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def _has_accelerator() -> bool:
+    import torch
+
+    return torch.accelerator.is_available()
 
 
 def _someone_watches() -> bool:

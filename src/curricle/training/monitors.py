@@ -60,6 +60,7 @@ class Monitor:
         self.loss_spikes, self.norm_spikes = Spikes(), Spikes()
         self._started = time.perf_counter()
         self._advised = False
+        self.last: dict[str, Any] = {}
 
     def step(self, row: dict[str, Any], rows_of_examples: list[list[int]]) -> dict[str, Any]:
         """Complete the step's row with totals, rates and alarms, and write it."""
@@ -82,6 +83,7 @@ class Monitor:
             "tokens_per_second": row["step_tokens"] / seconds,
             "peak_memory_bytes": peak_memory_bytes(),
         }
+        self.last = row
         self._speak(row)
         if self.metrics is not None and self.consumed is not None:
             self.metrics.append(row)
@@ -101,6 +103,11 @@ class Monitor:
                 "better than constant clipping"
             )
 
+    def brief(self) -> dict[str, float]:
+        """What the host's own log lines gain from ours."""
+        names = ("supervised_share", "clipped_share", "tokens_per_second", "tokens", "fill", "repeats")
+        return {name: float(self.last[name]) for name in names if name in self.last}
+
     def restart_clock(self) -> None:
         """Time spent saving or evaluating belongs to no step."""
         self._started = time.perf_counter()
@@ -112,10 +119,17 @@ class Monitor:
             "norm_window": list(self.norm_spikes.window),
         }
 
+    def start_over(self) -> None:
+        """A run from its first step: what an earlier try left in the logs is gone."""
+        self._cut_back(0)
+
     def load_state_dict(self, state: dict[str, Any], step: int) -> None:
         self.totals = dict(state["totals"])
         self.loss_spikes.window.extend(state["loss_window"])
         self.norm_spikes.window.extend(state["norm_window"])
+        self._cut_back(step)
+
+    def _cut_back(self, step: int) -> None:
         for log in (self.metrics, self.consumed):
             if log is not None:
                 log.cut_back(step)

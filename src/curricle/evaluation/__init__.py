@@ -1,0 +1,1 @@
+"""How good is a model? Metrics over held-out data."""

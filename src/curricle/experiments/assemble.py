@@ -1,0 +1,214 @@
+"""From one arm's settings to what training needs: tokenizer, tables, model, trainer. Each part is checked as it comes,
+the cheap ones first: a data set with nothing to learn stops before any model is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..curriculum.layers import Depth
+from ..curriculum.order import Order
+from ..data.encode import encode
+from ..data.sources import read_examples
+from ..data.table import TokenTable
+from ..data.templates import use_chat_template
+from ..evaluation.selection import chrf_on_subset
+from ..models.config import ModelConfig
+from ..runtime.cache import cache_root
+from ..runtime.files import atomic_folder
+from ..runtime.fingerprint import fingerprint
+from ..runtime.progress import say
+from ..runtime.ranks import world_size
+from ..training.arguments import Length
+from ..training.batches import Rows, StepPlan, plan_steps
+from ..weighting.build import build_weighting
+from .recipe import Settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SUBSET = 64
+"""Held-out examples that chrF answers at each evaluation, when the recipe names no number."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything about an arm that does not need its model."""
+
+    settings: Settings
+    tokenizer: PreTrainedTokenizerBase
+    train: TokenTable
+    eval: TokenTable | None
+
+    @property
+    def pad_id(self) -> int:
+        return self.tokenizer.pad_token_id or 0
+
+
+def _texts(settings: Settings) -> Iterator[str]:
+    """What a nano model's tokenizer is trained on."""
+    for example in read_examples(settings.data, "train"):
+        yield from filter(None, (example.text, example.prompt, example.completion))
+        for message in example.messages:
+            yield message.content
+
+
+def gather(settings: Settings) -> Material:
+    """Read and encode the data. A nano model's tokenizer is kept in the cache under the data it was trained on, so that
+    every arm, seed and resume has the same."""
+    from ..models.loading import load_tokenizer
+
+    data = settings.data
+    source = read_examples(data, "train")
+    kept = None
+    if settings.model.nano_type:
+        kept = (
+            cache_root() / "nano-tokenizers" / fingerprint(source.fingerprint, settings.model.shape.get("vocab_size"))
+        )
+    tokenizer = load_tokenizer(settings.model, folder=kept, texts=lambda: _texts(settings))
+    use_chat_template(tokenizer, data.chat_template)
+    train = encode(source, tokenizer, data)
+    held_out = encode(read_examples(data, "eval"), tokenizer, data) if data.eval is not None else None
+    return Material(settings, tokenizer, train, held_out)
+
+
+def make_model(material: Material, seed: int, folder: str | Path) -> Any:
+    """The model with the attention its rows need, proved on itself."""
+    import torch
+
+    from ..models.choose import check_asked, choose_attention
+    from ..models.loading import load_model, model_settings, refuse_prompt_learning
+    from ..models.probe import verify_packing
+
+    settings = material.settings
+    config, packing = settings.model, settings.data.packing
+    check_asked(config.attn_implementation)
+    if config.nano_type and config.adapter is not None:
+        config = _saved_base(config, material, seed, Path(folder) / "base")
+    device = "cuda" if torch.cuda.is_available() and not settings.training.get("use_cpu") else "cpu"
+    half = torch.bfloat16 if settings.training.get("bf16") else torch.float16 if settings.training.get("fp16") else None
+    dtype = half or getattr(torch, config.dtype, torch.float32)
+    model_config = model_settings(config, material.tokenizer)
+    choice = choose_attention(model_config, device, dtype, packing, asked=config.attn_implementation)
+    model = load_model(config, attn=choice.name, tokenizer=material.tokenizer, seed=seed)
+    refuse_prompt_learning(model)
+    if packing == "ordered":
+        choice = verify_packing(model, choice)
+    say(str(choice))
+    return model
+
+
+def _saved_base(config: ModelConfig, material: Material, seed: int, folder: Path) -> ModelConfig:
+    """A nano model under an adapter is saved first: the adapter is of no use without the weights it was trained on."""
+    from ..models.loading import load_model
+
+    if not folder.is_dir():
+        base = load_model(config.model_copy(update={"adapter": None}), tokenizer=material.tokenizer, seed=seed)
+        with atomic_folder(folder) as scratch:
+            base.save_pretrained(scratch)
+            material.tokenizer.save_pretrained(scratch)
+    return config.model_copy(update={"name_or_path": str(folder), "shape": {}})
+
+
+def rows_of(material: Material) -> Rows:
+    data = material.settings.data
+    weights = tuple(source.weight for source in data.sources("train"))
+    weighted = any(weight != 1 for weight in weights)
+    return Rows(data.max_length, data.packing, data.lookahead, material.pad_id, weights if weighted else None)
+
+
+def make_trainer(material: Material, model: Any, seed: int, folder: str | Path) -> Any:
+    """The recipe's trainer, on our rows, with its dials."""
+    from ..training.arguments import build_arguments
+
+    settings = material.settings
+    arguments = build_arguments(
+        settings.training,
+        settings.trainer,
+        output_dir=folder,
+        seed=seed,
+        evaluates=material.eval is not None,
+        length=run_length(material, seed),
+        distributed=settings.distributed,
+    )
+    if settings.trainer == "trl":
+        from ..training.sft import SFTTrainer as Chosen
+    else:
+        from ..training.hf import Trainer as Chosen
+    dials = {"order": Order(), "weighting": build_weighting(settings.weighting), "depth": Depth()}
+    return Chosen(
+        model=model,
+        args=arguments,
+        train_dataset=material.train,
+        eval_dataset=material.eval,
+        processing_class=material.tokenizer,
+        rows=rows_of(material),
+        **dials,
+        **_choosing(material, arguments),
+    )
+
+
+@dataclass(frozen=True)
+class PlannedLayout:
+    """How a recipe deals out rows, before there is a trainer."""
+
+    per_device_train_batch_size: int
+    gradient_accumulation_steps: int
+    max_steps: int
+    seed: int
+    world_size: int = field(default_factory=world_size)
+    process_index: int = 0
+
+
+def plan_rows(material: Material, seed: int) -> StepPlan:
+    """The run's rows by packing the uniform order: the same for every arm on the same data."""
+    training = material.settings.training
+    batch, accumulation = training["per_device_train_batch_size"], training["gradient_accumulation_steps"]
+    layout = PlannedLayout(batch, accumulation, training["max_steps"], seed)
+    return plan_steps(material.train, rows_of(material), layout, float(training["num_train_epochs"]))
+
+
+def run_length(material: Material, seed: int) -> Length:
+    """Steps of the run and of one pass."""
+    plan, asked = plan_rows(material, seed), material.settings.training["max_steps"]
+    return Length(asked if asked > 0 else plan.steps, plan.steps_per_epoch)
+
+
+def _choosing(material: Material, arguments: Any) -> dict[str, Any]:
+    """Best checkpoint and early stop, where the recipe asks for them."""
+    from ..training.patience import Patience
+
+    chosen = material.settings.selection
+    if chosen.metric is None or material.eval is None:
+        return {}
+    higher = chosen.metric == "chrf"
+    arguments.load_best_model_at_end = True
+    arguments.metric_for_best_model = f"eval_{chosen.metric}"
+    arguments.greater_is_better = higher
+    # The host can only keep a checkpoint that exists where the metric was measured.
+    arguments.save_strategy, arguments.save_steps = arguments.eval_strategy, arguments.eval_steps
+    extras: dict[str, Any] = {}
+    if chosen.metric == "chrf":
+        subset = chosen.num_examples or SUBSET
+        extras["eval_extras"] = chrf_on_subset(material.eval, material.tokenizer, subset, chosen.max_new_tokens)
+    if chosen.patience is not None:
+        name = f"eval_{chosen.metric}"
+        extras["patience"] = Patience(name, higher, chosen.patience, chosen.min_delta)
+    return extras
+
+
+def load_saved(material: Material, seed: int, folder: str | Path) -> Any:
+    """The model that a finished run saved in `folder/model`, with the attention its rows need."""
+    from peft import PeftModel
+
+    settings, model_folder = material.settings, Path(folder) / "model"
+    config = settings.model.model_copy(update={"name_or_path": str(model_folder), "shape": {}})
+    if settings.model.adapter is None:
+        return make_model(replace(material, settings=settings.model_copy(update={"model": config})), seed, folder)
+    base = settings.model.model_copy(update={"adapter": None})
+    if settings.model.nano_type:
+        base = base.model_copy(update={"name_or_path": str(Path(folder) / "base"), "shape": {}})
+    model = make_model(replace(material, settings=settings.model_copy(update={"model": base})), seed, folder)
+    return PeftModel.from_pretrained(model, model_folder)

@@ -1,0 +1,128 @@
+"""What an experiment will take, before anything is trained: steps, tokens, packing, repeats, memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..planning.memory import MemoryEstimate, ModelShape, estimate_memory
+from .assemble import Material, gather, plan_rows
+from .resolve import Arm, Experiment
+from .results import render
+
+
+@dataclass(frozen=True)
+class ArmPlan:
+    """One arm's run, foretold."""
+
+    arm: str
+    row: dict[str, Any]
+    memory: MemoryEstimate
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All arms; prints itself as two tables."""
+
+    name: str
+    seeds: tuple[int, ...]
+    arms: list[ArmPlan]
+
+    def __str__(self) -> str:
+        memory = [{"arm": plan.arm, **_gigabytes(plan.memory)} for plan in self.arms]
+        notes = [f"{plan.arm}: {note}" for plan in self.arms for note in plan.notes]
+        parts = [
+            f"{self.name}: {len(self.arms)} arms x {len(self.seeds)} seeds = {len(self.arms) * len(self.seeds)} runs",
+            render([plan.row for plan in self.arms]),
+            "memory by formula, GiB (a probe before the first step finds what really fits)\n" + render(memory),
+            *notes,
+        ]
+        return "\n\n".join(parts)
+
+
+def plan_experiment(experiment: Experiment) -> Plan:
+    """Encode the data and count; no model is loaded, no weight is made."""
+    return Plan(
+        experiment.name, experiment.seeds, [_plan_arm(arm, experiment.seeds[0]) for arm in experiment.arms.values()]
+    )
+
+
+def _plan_arm(arm: Arm, seed: int) -> ArmPlan:
+    material = gather(arm.settings)
+    training, table = arm.settings.training, material.train
+    plan = plan_rows(material, seed)
+    steps = training["max_steps"] if training["max_steps"] > 0 else plan.steps
+    draws = steps / plan.steps * plan.draws
+    tokens = steps * plan.tokens_per_step
+    row = {
+        "arm": arm.name,
+        "examples": len(table),
+        "steps": steps,
+        "epochs": draws / len(table),
+        "tokens": round(tokens),
+        "learned": plan.supervised_per_step / plan.tokens_per_step,
+        "fill": plan.fill,
+        "waste": plan.waste,
+        "documents/row": plan.documents_per_row,
+        "repeats": max(0, round(draws) - len(table)),
+    }
+    return ArmPlan(arm.name, row, _memory(material, plan.fill), _notes(table.report))
+
+
+def _memory(material: Material, fill: float) -> MemoryEstimate:
+    settings = material.settings
+    training, data = settings.training, settings.data
+    rows = training["per_device_train_batch_size"]
+    if data.packing == "ordered":
+        tokens = round(rows * data.max_length * fill)
+    else:
+        tokens = rows * int(material.train.lengths.max())
+    return estimate_memory(
+        model_shape(material),
+        tokens,
+        weight_bytes={"bfloat16": 2, "float16": 2}.get(settings.model.dtype, 4),
+        activation_bytes=2 if training.get("bf16") or training.get("fp16") else 4,
+        checkpointed=bool(training.get("activation_checkpointing")),
+    )
+
+
+def model_shape(material: Material) -> ModelShape:
+    """Counted on a model without memory (torch's meta device): every shape is there, no number is."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from ..models.loading import model_settings
+
+    model_config = material.settings.model
+    config = model_settings(model_config, material.tokenizer)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    total = model.num_parameters()
+    adapter = model_config.adapter
+    if adapter is not None:
+        from ..models.loading import add_adapter
+
+        with torch.device("meta"):
+            model = add_adapter(model, adapter)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return ModelShape(
+        num_parameters=total,
+        num_trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        num_layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
+        kv_width=heads * head_dim,
+        vocab=config.vocab_size,
+    )
+
+
+def _notes(report: dict[str, Any]) -> list[str]:
+    """Counts of whatever reading and encoding changed or left out."""
+    return [f"{name.replace('_', ' ')}: {value}" for name, value in report.items() if isinstance(value, int) and value]
+
+
+def _gigabytes(memory: MemoryEstimate) -> dict[str, float]:
+    parts = ("parameters", "gradients", "optimizer", "activations", "logits", "total")
+    return {name: getattr(memory, name) / 2**30 for name in parts}

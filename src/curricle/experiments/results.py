@@ -1,0 +1,65 @@
+"""What a run leaves behind, and how it prints itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One arm with one seed: its folder, and the content of its results.json."""
+
+    arm: str
+    seed: int
+    folder: Path
+    results: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """All runs of an experiment; prints itself as a table."""
+
+    name: str
+    folder: Path
+    runs: list[RunResult] = field(default_factory=list)
+
+    def table(self) -> list[dict[str, Any]]:
+        """A row a run."""
+        names = ("steps", "tokens", "repeats", "train_loss", "eval_loss", "seconds")
+        return [{"arm": run.arm, "seed": run.seed, **{n: run.results.get(n) for n in names}} for run in self.runs]
+
+    def __str__(self) -> str:
+        return f"{render(self.table())}\n\nin {self.folder}"
+
+    def _repr_markdown_(self) -> str:
+        rows = self.table()
+        head = list(rows[0]) if rows else []
+        lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+        return "\n".join([*lines, *("| " + " | ".join(_cell(row[name]) for name in head) + " |" for row in rows)])
+
+
+def render(rows: list[dict[str, Any]]) -> str:
+    """Rows as aligned columns of text; numbers to the right."""
+    if not rows:
+        return "(nothing)"
+    head = list(rows[0])
+    cells = [head, *([_cell(row[name]) for name in head] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
+    right = [isinstance(rows[0][name], int | float) for name in head]
+    shown = (
+        "  ".join(
+            cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in cells
+    )
+    return "\n".join(shown)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,60 @@
+"""One step of everything, at the longest row: what would break after hours breaks in the first minute."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..runtime.progress import say
+from ..training.monitors import peak_memory_bytes
+from .assemble import gather, make_model, make_trainer
+from .one import measure_run, save_model
+from .resolve import Arm, Experiment
+from .results import render
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """What was tried, arm by arm."""
+
+    name: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        tried = "longest row, step, checkpoint, resume, save, load"
+        return f"{render(self.rows)}\n\nevery part of {self.name} ran once: {tried}"
+
+
+def smoke_experiment(experiment: Experiment) -> Smoke:
+    """Each arm with its first seed, in a folder that is thrown away."""
+    return Smoke(experiment.name, [_try(arm, experiment.seeds[0]) for arm in experiment.arms.values()])
+
+
+def _try(arm: Arm, seed: int) -> dict[str, Any]:
+    started = time.perf_counter()
+    brief = arm.settings.training | {"max_steps": 1, "save_steps": 1, "save_strategy": "steps", "report_to": "none"}
+    if arm.settings.data.eval is not None:
+        brief |= {"eval_strategy": "steps", "eval_steps": 1}
+    short = arm.settings.model_copy(update={"training": brief})
+    arm = Arm(arm.name, short, arm.changes, arm.hash)
+    material = gather(short)
+    with tempfile.TemporaryDirectory(prefix="curricle-smoke-") as scratch:
+        folder = Path(scratch)
+        for steps in (1, 2):  # the second goes on from the first one's checkpoint
+            say(f"smoke {arm.name}: step {steps}")
+            short.training["max_steps"] = steps
+            model = make_model(material, seed, folder)
+            trainer = make_trainer(material, model, seed, folder)
+            trainer.train(resume_from_checkpoint=True)
+        save_model(trainer, folder / "model")
+        measured = measure_run(arm, seed, folder) if material.eval is not None else {}
+    return {
+        "arm": arm.name,
+        "loss": trainer.monitor.last["loss"],
+        "eval_loss": measured.get("eval_loss"),
+        "peak_GiB": peak_memory_bytes() / 2**30,
+        "seconds": time.perf_counter() - started,
+    }

@@ -1,0 +1,85 @@
+"""A finished run as a folder that plain transformers loads: adapters merged, one dtype, tokenizer, template, card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import ModelError, RunError
+from ..runtime.files import atomic_folder, read_json, write_text
+from ..runtime.progress import say
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+def export(
+    run: str | Path,
+    out: str | Path,
+    *,
+    dtype: Dtype | None = None,
+    push_to_hub: str | None = None,
+    force: bool = False,
+) -> Path:
+    """Write the model of a run to `out`.
+
+    `run` is `runs/<name>/<arm>/seed-<k>`, or `runs/<name>` when it has one run. An adapter is merged in float32 and
+    cast once, to `dtype` (by default the base model's own). `push_to_hub` names a repository to upload to as well.
+    """
+    folder, out = find_run(Path(run)), Path(out)
+    if out.exists() and any(out.iterdir()) and not force:
+        raise RunError(f"{out} is not empty; give another folder, or --force to replace it")
+    model, tokenizer = _load(folder / "model", dtype)
+    with atomic_folder(out) as scratch:
+        model.save_pretrained(scratch)
+        tokenizer.save_pretrained(scratch)
+        write_text(scratch / "README.md", card(folder, model))
+    say(f"{out}: {sum(f.stat().st_size for f in out.iterdir()) / 2**20:,.1f} MiB, loadable with AutoModelForCausalLM")
+    if push_to_hub:
+        model.push_to_hub(push_to_hub)
+        tokenizer.push_to_hub(push_to_hub)
+    return out
+
+
+def find_run(run: Path) -> Path:
+    """The folder of the one finished run meant by a path."""
+    if (run / "model").is_dir():
+        return run
+    found = sorted(path.parent for path in run.glob("*/seed-*/model"))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise RunError(
+            f"{run} holds no finished run: looked for model/ and */seed-*/model; is the path right, the run done?"
+        )
+    names = ", ".join(str(path.relative_to(run)) for path in found[:6])
+    raise RunError(f"{run} holds {len(found)} runs ({names}); name one of them")
+
+
+def _load(folder: Path, dtype: Dtype | None) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if not (folder / "adapter_config.json").exists():
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto"), tokenizer
+    from peft import PeftModel
+
+    base_name = read_json(folder / "adapter_config.json")["base_model_name_or_path"]
+    if base_name is None or not (Path(base_name).exists() or base_name.count("/") == 1):
+        raise ModelError(f"{folder} is an adapter on `{base_name}`, which is not there; put the base model back")
+    own = AutoModelForCausalLM.from_pretrained(base_name, dtype="auto").dtype
+    base = AutoModelForCausalLM.from_pretrained(base_name, dtype=torch.float32)
+    merged = PeftModel.from_pretrained(base, folder).merge_and_unload(safe_merge=True)
+    return merged.to(getattr(torch, dtype) if dtype else own), tokenizer
+
+
+def card(folder: Path, model: Any) -> str:
+    """What this model is, from the run's own results."""
+    results = read_json(folder / "results.json") if (folder / "results.json").exists() else {}
+    rows = "\n".join(f"| {name} | {value} |" for name, value in results.items() if isinstance(value, int | float | str))
+    return (
+        f"---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n# {folder.parent.parent.name}\n\n"
+        f"Arm `{folder.parent.name}`, {folder.name}, trained with Curricle: {model.config.model_type}, "
+        f"{model.num_parameters():,} parameters, {str(model.dtype).removeprefix('torch.')}.\n\n"
+        f"| | |\n|---|---|\n{rows}\n"
+    )

@@ -1,0 +1,42 @@
+"""Held-out loss that does not depend on how the batches fall: the sum over tokens divided by their number."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from ..data.table import TokenTable
+from ..models.head import HeadTap, supervised_losses
+from ..runtime.progress import track
+from ..weighting.base import Uniform
+from .batches import Rows, evaluation_batches
+from .books import StepBooks, num_tokens
+from .rows import for_model
+
+
+@torch.no_grad()
+def heldout_metrics(model: nn.Module, table: TokenTable, rows: Rows, tap: HeadTap, batch_size: int) -> dict[str, float]:
+    """Token-mean loss, perplexity and loss per domain of a table, each example once, over all ranks."""
+    device = next(model.parameters()).device
+    books, was_training = StepBooks(table.domains, table.domain_names), model.training
+    model.eval()
+    try:
+        batches = evaluation_batches(table, rows, batch_size)
+        for batch in track(batches, "held-out loss", total=len(batches)):
+            inputs = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+            examples, labels = inputs.pop("example_ids"), inputs.pop("labels")
+            with for_model(inputs) as model_inputs:
+                result = supervised_losses(model, model_inputs, labels, tap, Uniform())
+            books.add(examples, num_tokens(inputs), result.loss_n, result.tokens.doc_n)
+    finally:
+        model.train(was_training)
+    totals = books.close(stop_asked=False)
+    loss = totals["loss"]
+    return {
+        "loss": loss,
+        "perplexity": math.exp(min(loss, 700.0)),
+        "tokens": float(totals["step_supervised_tokens"]),
+        **{f"loss_{name}": value for name, value in totals["domain_loss"].items()},
+    }

@@ -1,0 +1,99 @@
+"""The seams between our mixin and its host: handing over token tables, and what the host still does itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+
+from ..data.table import TokenTable
+from ..errors import RecipeError, TrainingError
+
+if TYPE_CHECKING:
+    from .mixin import CurricleMixin
+
+
+def take_tables(kwargs: dict[str, Any]) -> dict[str, TokenTable]:
+    """Replace our token tables in a trainer's arguments by one-row stand-ins for the host's constructor to look at."""
+    names = ("train_dataset", "eval_dataset")
+    tables = {name: kwargs[name] for name in names if isinstance(kwargs.get(name), TokenTable)}
+    if tables:
+        from datasets import Dataset
+
+        stand_in = Dataset.from_dict({"input_ids": [[0, 0]], "labels": [[-100, 0]]})
+        kwargs |= dict.fromkeys(tables, stand_in)
+    return tables
+
+
+def adopt_tables(trainer: CurricleMixin, tables: dict[str, TokenTable]) -> tuple[TokenTable, Any]:
+    """The tables to work on: those that were given, or the host's tokenized data turned into tables."""
+    train = tables.get("train_dataset") or _table_of(trainer.train_dataset, "train_dataset")
+    if "eval_dataset" in tables or trainer.eval_dataset is None:
+        return train, tables.get("eval_dataset")
+    return train, _table_of(trainer.eval_dataset, "eval_dataset")
+
+
+def _table_of(dataset: Any, name: str) -> TokenTable:
+    columns = getattr(dataset, "column_names", None) or []
+    if "seq_lengths" in columns:
+        raise RecipeError(f"{name} is already packed by the host; set packing=False there and rows=Rows() here")
+    if "input_ids" not in columns:
+        raise RecipeError(
+            f"{name} has columns {columns}, but an order or rows needs tokenized data: input_ids with labels "
+            "(-100 where nothing is learned), or a TokenTable"
+        )
+    return TokenTable.from_rows(dataset)
+
+
+def must_delegate(trainer: CurricleMixin, dialled: bool) -> bool:
+    """Whether the loss has to stay the host's own because a setting of the host changes it."""
+    args = trainer.args
+    reasons = [
+        reason
+        for asked, reason in (
+            (getattr(trainer, "compute_loss_func", None) is not None, "compute_loss_func"),
+            (args.label_smoothing_factor, "label_smoothing_factor"),
+            (getattr(args, "loss_type", "nll") not in (None, "nll", "chunked_nll"), "loss_type"),
+            (getattr(trainer, "aux_loss_enabled", False), "the router's auxiliary loss (output_router_logits)"),
+            (args.use_liger_kernel, "use_liger_kernel"),
+            (trainer.get_sp_size() > 1 or trainer.get_cp_size() > 1, "sequence or context parallelism"),
+            (args.n_gpu > 1, "nn.DataParallel (several GPUs in one process; start with torchrun)"),
+            (not args.average_tokens_across_devices, "average_tokens_across_devices=False"),
+        )
+        if asked
+    ]
+    if reasons and dialled:
+        raise RecipeError(f"{', '.join(reasons)} changes the loss and does not go with order, rows, weighting or depth")
+    return bool(reasons)
+
+
+def prepare_arguments(args: Any) -> None:
+    """Settings of the host that our rows need, where the user left them open."""
+    # A PeftModel is not a PreTrainedModel, so the host would ask DDP to search for unused parameters; there are none.
+    if args.ddp_find_unused_parameters is None:
+        args.ddp_find_unused_parameters = False
+    # The filter would log a loss of 0 in place of NaN and train on; we stop instead.
+    args.logging_nan_inf_filter = False
+
+
+class StepEnd(TrainerCallback):
+    """Runs after every other callback of the step, so that a request to stop is the last word."""
+
+    def __init__(self, trainer: CurricleMixin) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        wrapped = type(self.trainer.model_wrapped).__name__
+        if args.fsdp and "FSDP" not in wrapped:
+            raise TrainingError(
+                f"fsdp was asked for, but the model came back as {wrapped}; accelerate falls back to DDP on a CPU. "
+                "Run on accelerators, or set distributed.enabled: false"
+            )
+        self.trainer.monitor.restart_clock()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        self.trainer.end_step(control)
+        return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.monitor.restart_clock()

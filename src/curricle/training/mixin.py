@@ -1,0 +1,294 @@
+"""The trainer's additions: which rows come, what each token weighs, which layers learn, and exact resume.
+
+`CurricleMixin` goes in front of `transformers.Trainer` or `trl.SFTTrainer` and overrides methods only; nothing of
+either library is replaced. Two ways of working:
+
+- **our rows**: the training set is a `TokenTable`, or an order or `rows` was given. We draw, pack, collate and
+  evaluate, and a checkpoint holds the state of the draw. The host's loader is not built.
+- **the host's rows**: none of that was given. The host's loader, evaluation and resume are untouched; only the
+  training loss is computed our way, which gives the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..curriculum.layers import Depth
+from ..curriculum.order import Order
+from ..data.table import TokenTable
+from ..errors import Interrupted, RunError, TrainingError
+from ..losses.reduction import count_supervised
+from ..models.head import HeadTap, supervised_losses, verify_head
+from ..runtime.progress import say
+from ..runtime.ranks import all_sum, world_size
+from ..weighting.base import Uniform, Weighting
+from . import checkpoints, host
+from .batches import OrderedBatches, Rows, as_loader, plan_steps
+from .books import StepBooks, num_tokens
+from .depth import close_layers
+from .fit import fit_batch
+from .heldout import heldout_metrics
+from .monitors import Monitor
+from .patience import Patience
+from .rows import for_model, identity
+from .signals import StopRequest
+
+
+class CurricleMixin:
+    """Adds the dials to a Trainer. `order` and `rows` need our rows; `weighting` and `depth` work on both.
+
+    >>> class Mine(CurricleMixin, transformers.Trainer): ...          # doctest: +SKIP
+    >>> Mine(model, args, train_dataset=table, rows=Rows(max_length=1024), order=Order())   # doctest: +SKIP
+    """
+
+    loss_is_scaled_for_ga = True  # transformers' own switch: the loss below is already divided by the global count
+
+    def __init__(
+        self,
+        *args: Any,
+        order: Order | None = None,
+        rows: Rows | None = None,
+        weighting: Weighting | None = None,
+        depth: Depth | None = None,
+        eval_extras: Callable[[nn.Module], dict[str, float]] | None = None,
+        patience: Patience | None = None,
+        **kwargs: Any,
+    ) -> None:
+        tables = host.take_tables(kwargs)
+        super().__init__(*args, **kwargs)
+        self.our_rows = bool(tables) or order is not None or rows is not None
+        self.weighting = weighting or Uniform()
+        self.depth = depth or Depth()
+        self.delegates = host.must_delegate(self, dialled=self.our_rows or weighting is not None or depth is not None)
+        self.stop_request = StopRequest()
+        self.eval_extras = eval_extras
+        self.monitor: Monitor | None = None
+        self.books = StepBooks()
+        self._closed_step = -1
+        if self.delegates:
+            self.loss_is_scaled_for_ga = None
+        self.tap = None if self.delegates else HeadTap(self.accelerator.unwrap_model(self.model))
+        if self.our_rows:
+            host.prepare_arguments(self.args)
+            self.train_dataset, self.eval_dataset = host.adopt_tables(self, tables)
+            self.order, self.rows = order or Order(), rows or Rows(pad_id=self.pad_id)
+            self.patience = patience
+            if patience is not None:
+                self.add_callback(patience)
+            self.add_callback(host.StepEnd(self))
+
+    # ---- rows -------------------------------------------------------------------------------------------------------
+
+    def get_train_dataloader(self) -> DataLoader:
+        return as_loader(self.batches) if self.our_rows else super().get_train_dataloader()
+
+    def set_initial_training_values(self, args: Any, dataloader: DataLoader) -> tuple[Any, ...]:
+        """One endless epoch for the host: passes over the data are the stream's business."""
+        if not self.our_rows:
+            return super().set_initial_training_values(args, dataloader)
+        steps, micros = args.max_steps, args.max_steps * args.gradient_accumulation_steps
+        rows = self.batches.rows_per_step
+        return 1, steps, len(self.train_dataset), steps * rows, rows, micros, steps
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
+        if self.delegates:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        local = sum(count_supervised(batch["labels"]) for batch in batch_samples)
+        return all_sum(torch.as_tensor(local, device=device))
+
+    # ---- one micro batch --------------------------------------------------------------------------------------------
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        self._examples = inputs.pop("example_ids", None)
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Sum of weighted losses over the step's global count of supervised tokens (DDP and FSDP then average over
+        ranks, so the sum is multiplied by their number first)."""
+        if self.delegates or return_outputs or not model.training:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        result = self.losses_of(model, inputs)
+        if self.our_rows:
+            self.books.add(self._examples, num_tokens(inputs), result.loss_n, result.tokens.doc_n)
+            self.batches.consumed()
+        items = num_items_in_batch if num_items_in_batch is not None else max(1, result.loss_n.numel())
+        return result.loss_sum / items * self.accelerator.num_processes
+
+    def losses_of(self, model: nn.Module, inputs: dict[str, Any]) -> Any:
+        """The flat table of supervised tokens of one batch: losses, weights and their weighted sum."""
+        inputs = dict(inputs)
+        labels = inputs.pop("labels")
+        with for_model(inputs) as model_inputs:
+            return supervised_losses(model, model_inputs, labels, self.tap, self.weighting)
+
+    # ---- one step ---------------------------------------------------------------------------------------------------
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        self._close_books(model)
+        return super()._clip_grad_norm(model)
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        self._close_books(model)
+        grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if self.our_rows:
+            self._step_row["grad_norm"] = norm = float(grad_norm)
+            # With a loss scaler an infinite norm is its business: it skips the step and lowers the scale.
+            if not math.isfinite(norm) and self.accelerator.scaler is None:
+                raise self._not_finite("gradient norm", norm)
+        return grad_norm
+
+    def _close_books(self, model: nn.Module) -> None:
+        """Once a step, before clipping: reduce its sums, stop on a loss that is no number, void closed layers."""
+        step = self.state.global_step
+        if self._closed_step == step:
+            return
+        self._closed_step = step
+        close_layers(model, self.depth, step / max(1, self.args.max_steps))
+        if self.our_rows:
+            self._step_row = {"step": step + 1, "learning_rate": self._get_learning_rate()}
+            self._step_row |= self.books.close(stop_asked=self.stop_request.asked is not None)
+            if not math.isfinite(self._step_row["loss"]):
+                raise self._not_finite("loss", self._step_row["loss"])
+
+    def end_step(self, control: Any) -> None:
+        """After the optimizer step: the order learns what happened, the row is written, a request to stop is obeyed."""
+        row, books = self._step_row, self.books
+        self.books = self._new_books()
+        if type(self.order).observe is not Order.observe:
+            self.order.observe(row["step"], *books.losses_by_example())
+        progress = self.batches.progress()
+        self.state.epoch = progress["epoch"]
+        stop = row.pop("stop")
+        self.monitor.step(row | progress, self.batches.rows_of_step(row["step"]))
+        if stop:
+            control.should_save = control.should_training_stop = self._stopped = True
+
+    def _not_finite(self, what: str, value: float) -> TrainingError:
+        ids = [str(self.train_dataset.ids[i]) for i in dict.fromkeys(self.books.examples)]
+        shown = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+        good = checkpoints.newest_whole(self.args.output_dir)
+        return TrainingError(
+            f"step {self.state.global_step + 1}: the {what} is {value}, and no weight has moved. Examples: {shown}. "
+            f"Last good checkpoint: {good or 'none'}. Try a lower learning_rate, a longer warm-up, or bf16, not fp16"
+        )
+
+    # ---- checkpoints ------------------------------------------------------------------------------------------------
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As the host's; on our rows, `True` takes the newest whole checkpoint (none: from the start), and a request
+        to stop raises `Interrupted` once the checkpoint is written."""
+        if not self.our_rows:
+            return super().train(resume_from_checkpoint, *args, **kwargs)
+        self._begin()
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = checkpoints.newest_whole(self.args.output_dir)
+        if resume_from_checkpoint:
+            self._load_our_state(Path(resume_from_checkpoint))
+        else:
+            self.monitor.start_over()
+        self.args.ignore_data_skip = True  # our stream stands where the checkpoint left it; skipping would skip twice
+        folder = str(resume_from_checkpoint) if resume_from_checkpoint else None
+        try:
+            with self.stop_request:
+                result = super().train(folder, *args, **kwargs)
+        finally:
+            self.monitor.close()
+        if self._stopped and self.state.global_step < self.args.max_steps:
+            raise Interrupted(
+                f"stopped by {self.stop_request.asked or 'another rank'} after step {self.state.global_step} of "
+                f"{self.args.max_steps}; the checkpoint is saved. Run the same command again to go on from it"
+            )
+        return result
+
+    def _verify(self) -> None:
+        """Two short examples through the model's own loss and through ours; training does not begin if they differ."""
+        table = self.train_dataset
+        learned = np.flatnonzero(table.num_supervised)
+        shortest = learned[np.argsort(table.lengths[learned], kind="stable")[:2]].tolist()
+        batch = self._prepare_inputs(self.rows.collate(table, [[i] for i in shortest]))
+        batch.pop("example_ids")
+        labels = batch.pop("labels")
+        with for_model(batch) as inputs:
+            verify_head(self.model, inputs, labels, self.tap)
+
+    @property
+    def pad_id(self) -> int:
+        return getattr(self.processing_class, "pad_token_id", None) or 0
+
+    def _begin(self) -> None:
+        """The batches, the books and the run's length, from the arguments as they are now."""
+        args, table = self.args, self.train_dataset
+        if args.max_steps <= 0:
+            args.max_steps = plan_steps(table, self.rows, args, args.num_train_epochs).steps
+        self._verify()
+        fit_batch(self)
+        self.batches = OrderedBatches(table, self.order, self.rows, args)
+        self.monitor = Monitor(args.output_dir, args.max_grad_norm)
+        self.books, self._closed_step, self._stopped = self._new_books(), -1, False
+        self.stop_request.asked = None
+        self._identity = identity(table)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """After model and optimizer, before the file that makes a checkpoint whole: the place for our state."""
+        super()._save_rng_state(output_dir)
+        if self.our_rows:
+            state = {
+                "step": self.state.global_step,
+                "world_size": world_size(),
+                "table": self._identity,
+                "batches": self.batches.state_dict(),
+                "weighting": self.weighting.state_dict(),
+                "depth": self.depth.state_dict(),
+                "monitor": self.monitor.state_dict(),
+                "patience": self.patience.state_dict() if self.patience else None,
+            }
+            checkpoints.save_state(output_dir, state)
+
+    def _load_our_state(self, folder: Path) -> None:
+        state = checkpoints.load_state(folder)
+        if state["table"] != self._identity:
+            raise RunError(
+                f"{folder} was trained on other rows than these ({state['table']}, now {self._identity}); "
+                "restore the data and its settings, or start under another name"
+            )
+        say(f"going on from {folder.name}")
+        self.batches.load_state_dict(state["batches"])
+        self.weighting.load_state_dict(state["weighting"])
+        self.depth.load_state_dict(state["depth"])
+        self.monitor.load_state_dict(state["monitor"], step=state["step"])
+        if self.patience and state["patience"]:
+            self.patience.load_state_dict(state["patience"])
+
+    # ---- evaluation and logs ----------------------------------------------------------------------------------------
+
+    def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
+        table = eval_dataset if eval_dataset is not None else self.eval_dataset
+        if not isinstance(table, TokenTable):
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        metrics = heldout_metrics(self.model, table, self.rows, self.tap, self.args.per_device_eval_batch_size)
+        if self.eval_extras is not None:
+            metrics |= self.eval_extras(self.model)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        if self.monitor is not None:
+            self.monitor.restart_clock()
+        return metrics
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        if self.our_rows and "loss" in logs and self.monitor is not None:
+            logs |= self.monitor.brief()
+        super().log(logs, *args, **kwargs)
+
+    def _new_books(self) -> StepBooks:
+        return StepBooks(self.train_dataset.domains, self.train_dataset.domain_names)
