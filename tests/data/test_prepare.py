@@ -40,7 +40,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
-def test_dialogsum_from_the_folder_as_it_lies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dialogsum_from_the_folder_as_it_lies(tmp_path: Path) -> None:
     src, out = dialogsum(tmp_path / "src"), tmp_path / "out"
     prepared = prepare_dialogsum(src, out)
     assert rows(out / "train.jsonl") == [
@@ -67,7 +67,7 @@ def test_dialogsum_from_the_folder_as_it_lies(tmp_path: Path, capsys: pytest.Cap
     assert train["source_sha256"] == sha256_file(src / "dialogsum.train.pyliteral.txt.gz")
     assert train["sha256"] == sha256_file(out / "train.jsonl")
     assert "non-commercial" in manifest["licence"]
-    said = capsys.readouterr().err
+    said = str(prepared)
     assert f"{out / 'train.jsonl'}: 1 of 4 rows of dialogsum.train.pyliteral.txt.gz" in said
     assert "left out 1: no text in `summary` (first: dialogsum.train.pyliteral.txt.gz:2)" in said
     assert prepared.files["test"] == out / "test.jsonl"

@@ -3,7 +3,7 @@
 Two prompts are near-duplicates when the sets of their 6-character shingles (letter case and spacing aside) overlap by
 at least `NEAR` (Jaccard). The overlap is estimated by MinHash with 64 hash functions, standard error 0.05 at 0.8, and
 only pairs that share one of 16 bands of 4 values are compared (Broder 1997; Leskovec, Rajaraman and Ullman, Mining of
-Massive Datasets, 3.4): a pair at 0.8 is missed once in 4,500 times. Under 250 bytes a row are held, at any row length.
+Massive Datasets, 3.4): a pair at 0.8 is missed once in 4,500 times. Memory peaks near 500 bytes a row, at any length.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import orjson
 
 from ...errors import DataError
 from ...runtime.files import atomic_file, sha256_file, write_json
-from ...runtime.progress import say, track
+from ...runtime.progress import track
 from ..readers import BadRow, Row, read_rows
 from ..schema import Where
 from ..sources import Skipped
@@ -53,7 +53,7 @@ class Account:
 
 @dataclass
 class Prepared:
-    """What was written; the same as its `manifest.json`."""
+    """What was written; `str` is the account for a person, `manifest.json` beside the files the one for programs."""
 
     name: str
     out: Path
@@ -94,7 +94,6 @@ def write_splits(dataset: Dataset, src: Path, out: Path) -> Prepared:
     }
     manifest = {"name": dataset.name, "licence": dataset.licence, "splits": written, "notes": prepared.notes}
     write_json(out / "manifest.json", manifest)
-    say(str(prepared))
     return prepared
 
 
