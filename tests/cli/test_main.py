@@ -49,7 +49,7 @@ def happens_while_reading(error: str, folder: Path) -> subprocess.CompletedProce
         (["inspect", "packing", "missing.yaml"], ["missing.yaml"]),
         (["inspect", "order", "missing.yaml"], ["missing.yaml"]),
         (["inspect", "data", "missing.yaml"], ["missing.yaml"]),
-        (["schema", "-o", "."], ["."]),
+        (["schema", "-o", "/dev/null/schema.json"], ["/dev/null/schema.json"]),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -60,7 +60,7 @@ def curricle(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and give its exit code (0 done, 2 a user's mistake, 75 interrupted but saved, 130 Ctrl-C)."""
+    """Run one command line and give its exit code: 0 done, 2 a mistake, 75 interrupted but saved, 130 Ctrl-C."""
     try:
         code = app(args=arguments, prog_name="curricle", standalone_mode=False) or 0
         sys.stdout.flush()

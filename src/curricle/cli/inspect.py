@@ -11,6 +11,9 @@ from .options import Overrides, RecipePath, help_when_bare
 group = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
 Rows = Annotated[int, typer.Option("--rows", min=1, metavar="N", help="How many to show.")]
+Arm = Annotated[
+    str | None, typer.Option("--arm", metavar="X", help="The arm to look at; the first one when not given.")
+]
 
 
 @group.callback()
@@ -26,7 +29,7 @@ def inspect(context: typer.Context) -> None:
 
 
 @group.command()
-def masks(recipe: RecipePath, rows: Rows = 3, overrides: Overrides = None) -> None:
+def masks(recipe: RecipePath, rows: Rows = 3, overrides: Overrides = None, arm: Arm = None) -> None:
     """Show prompt and target in two colours, with token ids.
 
     \b
@@ -37,11 +40,11 @@ def masks(recipe: RecipePath, rows: Rows = 3, overrides: Overrides = None) -> No
     """
     from ..experiments.inspect import masks as look
 
-    typer.echo(look(recipe, rows=rows, overrides=overrides or []))
+    typer.echo(look(recipe, rows=rows, overrides=overrides or [], arm=arm))
 
 
 @group.command()
-def packing(recipe: RecipePath, rows: Rows = 10, overrides: Overrides = None) -> None:
+def packing(recipe: RecipePath, rows: Rows = 10, overrides: Overrides = None, arm: Arm = None) -> None:
     """Show how examples share rows, and how full rows are.
 
     \b
@@ -52,14 +55,14 @@ def packing(recipe: RecipePath, rows: Rows = 10, overrides: Overrides = None) ->
     """
     from ..experiments.inspect import packing as look
 
-    typer.echo(str(look(recipe, rows=rows, overrides=overrides or [])))
+    typer.echo(str(look(recipe, rows=rows, overrides=overrides or [], arm=arm)))
 
 
 @group.command()
-def order(recipe: RecipePath, rows: Rows = 10, overrides: Overrides = None) -> None:
+def order(recipe: RecipePath, rows: Rows = 10, overrides: Overrides = None, arm: Arm = None) -> None:
     """Show which examples the first rows would take.
 
-    With the pass each of them comes from, and which came before.
+    With the step of each row, and which examples come again.
 
     \b
     Example:
@@ -69,11 +72,11 @@ def order(recipe: RecipePath, rows: Rows = 10, overrides: Overrides = None) -> N
     """
     from ..experiments.inspect import order as look
 
-    typer.echo(str(look(recipe, rows=rows, overrides=overrides or [])))
+    typer.echo(str(look(recipe, rows=rows, overrides=overrides or [], arm=arm)))
 
 
 @group.command()
-def data(recipe: RecipePath, overrides: Overrides = None) -> None:
+def data(recipe: RecipePath, overrides: Overrides = None, arm: Arm = None) -> None:
     """Show rows, lengths, near-duplicates and overlap.
 
     Overlap means training examples that come back, whole or nearly so, in the held-out ones.
@@ -86,4 +89,4 @@ def data(recipe: RecipePath, overrides: Overrides = None) -> None:
     """
     from ..experiments.inspect import data as look
 
-    typer.echo(str(look(recipe, overrides=overrides or [])))
+    typer.echo(str(look(recipe, overrides=overrides or [], arm=arm)))

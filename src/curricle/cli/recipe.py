@@ -22,11 +22,12 @@ def init(
     Example:
       curricle init data/train.jsonl -o recipe.yaml
 
-    In Python: curricle.experiments.init.init("data/train.jsonl")
+    In Python: curricle.experiments.init.init("data/train.jsonl", "recipe.yaml")
     """
     from ..experiments.init import init as write_recipe
 
-    typer.echo(write_recipe(data))
+    text = write_recipe(data, output)
+    typer.echo(text.rstrip() if output is None else f"wrote {output}")
 
 
 def schema(output: Output = None) -> None:
@@ -42,5 +43,10 @@ def schema(output: Output = None) -> None:
     In Python: curricle.experiments.schema.schema()
     """
     from ..experiments.schema import schema as recipe_schema
+    from ..runtime.files import write_text
 
-    typer.echo(recipe_schema())
+    if output is None:
+        typer.echo(recipe_schema())
+    else:
+        write_text(output, recipe_schema() + "\n")
+        typer.echo(f"wrote {output}")
