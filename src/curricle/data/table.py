@@ -12,6 +12,7 @@ The first token of an example is never supervised: nothing before it could predi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -123,7 +124,7 @@ class TokenTable:
         for i, (tokens, marks) in enumerate(zip(input_ids, labels, strict=True)):
             tokens_t, supervised_t = np.asarray(tokens, dtype=np.uint32), _learned(i, tokens, marks)
             examples.append(EncodedExample(names[i], tokens_t, supervised_t, domains[i] if domains else None))
-        return cls._in_memory(examples)
+        return cls.from_examples(examples)
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> TokenTable:
@@ -142,7 +143,8 @@ class TokenTable:
         return cls.from_lists(input_ids, labels)
 
     @classmethod
-    def _in_memory(cls, examples: list[EncodedExample]) -> TokenTable:
+    def from_examples(cls, examples: Sequence[EncodedExample]) -> TokenTable:
+        """A table in memory."""
         if not examples:
             raise DataError("no examples: a table needs at least one")
         _refuse_nothing_to_learn(sum(int(e.supervised[1:].sum()) for e in examples), len(examples))
@@ -168,10 +170,10 @@ class TableWriter:
         self.folder = Path(folder)
         self.num_examples = self.num_tokens = self.num_supervised = 0
         self._domains: dict[str, int] = {}
-        self._files: dict[str, IO[bytes]] = {name: open(self._path(name), "wb") for name in _COLUMNS}
-
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.bin"
+        self._open = ExitStack()
+        self._files: dict[str, IO[bytes]] = {}
+        for name in _COLUMNS:
+            self._files[name] = self._open.enter_context(open(self.folder / f"{name}.bin", "wb"))  # noqa: SIM115
 
     def append(self, examples: Iterable[EncodedExample]) -> None:
         for example in examples:
@@ -197,8 +199,7 @@ class TableWriter:
     def abandon(self) -> None:
         """Close the files; the folder is left to whoever made it."""
         try:
-            for handle in self._files.values():
-                handle.close()
+            self._open.close()
         except OSError as error:
             raise disk_error(self.folder, error) from error
 
@@ -254,4 +255,3 @@ def _mapped(path: Path, dtype: Any) -> npt.NDArray[Any]:
     if path.stat().st_size == 0:
         return np.empty(0, dtype=dtype)
     return np.memmap(path, dtype=dtype, mode="r")
-
