@@ -8,13 +8,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .data.prepare import prepare
     from .errors import CurricleError
+    from .experiments.recipe import Recipe
+    from .experiments.run import run, train
+    from .training.hf import Trainer
+    from .training.mixin import CurricleMixin
+    from .training.sft import SFTTrainer
+
+__all__ = ["CurricleError", "CurricleMixin", "Recipe", "SFTTrainer", "Trainer", "prepare", "run", "train"]
 
 _HOMES = {
     "CurricleError": "errors",
+    "CurricleMixin": "training.mixin",
+    "Recipe": "experiments.recipe",
+    "SFTTrainer": "training.sft",
+    "Trainer": "training.hf",
+    "prepare": "data.prepare",
+    "run": "experiments.run",
+    "train": "experiments.run",
 }
-
-__all__ = ["CurricleError"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,7 +37,7 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     from .errors import nearest
 
-    raise AttributeError(f"curricle has no name `{name}`; {nearest(name, __all__)}", name=name, obj=None)
+    raise AttributeError(f"curricle has no name `{name}`; {nearest(name, __all__)}", name=name)
 
 
 def __dir__() -> list[str]:
