@@ -21,6 +21,7 @@ CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
+NANO_VOCABULARY = 2048
 NANO_SHAPE = {
     "hidden_size": 64,
     "intermediate_size": 176,
@@ -33,7 +34,7 @@ NANO_SHAPE = {
 
 
 def train_tokenizer(
-    texts: Iterable[str], vocab_size: int = 2048, chat_template: str | None = CHATML
+    texts: Iterable[str], vocab_size: int = NANO_VOCABULARY, chat_template: str | None = CHATML
 ) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer with ChatML turns: it can encode any text, and `<|im_end|>` ends a turn."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers

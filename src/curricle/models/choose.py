@@ -1,0 +1,146 @@
+"""Which attention a run uses, and why: chosen from the model, the device and the packing, printed, then verified.
+
+| packing | device, precision             | attention                                                              |
+|---------|-------------------------------|------------------------------------------------------------------------|
+| none    | any                           | transformers' own default                                              |
+| ordered | CUDA, half precision          | flash_attention_3 or _2 when installed (transformers' own integration) |
+| ordered | CUDA, soft-capped scores      | flex_attention (transformers' own integration)                         |
+| ordered | everything else               | curricle_packed: one small attention per document                      |
+| ordered | layers of an older interface  | sdpa or eager over a dense mask: right, but slower on long rows        |
+
+The choice is a proposal: `probe.verify_packing` tries it on the model itself, and falls back or refuses.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig
+
+# Kept as text: importing `attention` imports transformers, and this file is also read by `doctor`.
+PACKED = "curricle_packed"
+FLASH = ("flash_attention_3", "flash_attention_2")
+
+
+class Choice(NamedTuple):
+    """The name transformers knows an attention by, and the reason it was taken."""
+
+    name: str
+    reason: str
+    asked: bool = False
+    """The user named it: then it is never exchanged for another."""
+
+    def __str__(self) -> str:
+        return f"attention: {self.name} ({self.reason})"
+
+
+class Backend(NamedTuple):
+    """One attention, and whether packed rows can use it on this machine."""
+
+    name: str
+    works: bool
+    reason: str
+
+
+def choose_attention(
+    config: PretrainedConfig,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    packing: str,
+    asked: str = "auto",
+) -> Choice:
+    """The attention for a model of this `config`; `asked` is what the recipe says in `model.attn_implementation`."""
+    if asked != "auto":
+        return Choice(asked, "asked for in model.attn_implementation", asked=True)
+    if packing == "none":
+        return dense_choice(config, "no packing: transformers' own")
+    family = model_class(config)
+    if family is not None and not family._supports_attention_backend:
+        return dense_choice(config, "its layers take no other attention, so packed rows use a dense mask")
+    return _packed_choice(config, family, str(device).split(":")[0], dtype)
+
+
+def _packed_choice(config: PretrainedConfig, family: Any, device: str, dtype: torch.dtype) -> Choice:
+    import torch
+
+    capped = getattr(config, "attn_logit_softcapping", None) is not None
+    half = dtype in (torch.bfloat16, torch.float16)
+    if device == "cuda" and half and (family is None or family._supports_flash_attn):
+        for name in FLASH:
+            if not (problem := flash_problem(name)):
+                return Choice(name, "installed; variable-length kernel, documents by cu_seq_lens")
+    if (
+        device == "cuda"
+        and capped
+        and not _attention_dropout(config)
+        and (family is None or family._supports_flex_attn)
+    ):
+        return Choice("flex_attention", "soft-capped scores on a GPU; documents by block mask")
+    if device == "cuda" and half:
+        return Choice(PACKED, f"torch's variable-length kernel; {problem}" if not capped else "per document")
+    return Choice(PACKED, f"one attention per document on {device}; no T x T mask")
+
+
+def dense_choice(config: PretrainedConfig, reason: str) -> Choice:
+    """transformers' own attention, which builds a dense mask from position_ids."""
+    family = model_class(config)
+    return Choice("sdpa" if family is None or family._supports_sdpa else "eager", reason)
+
+
+def model_class(config: PretrainedConfig) -> Any:
+    """transformers' causal model for this config; None for remote code, which brings its own."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    return MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+
+
+def flash_problem(name: str) -> str | None:
+    """Why this flash attention cannot run here, or None when it can."""
+    from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
+
+    available = {"flash_attention_2": is_flash_attn_2_available, "flash_attention_3": is_flash_attn_3_available}[name]
+    if available():
+        return None
+    package = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}[name]
+    installed = importlib.util.find_spec(package) is not None
+    return "needs a GPU it supports" if installed else f"package {package.replace('_', '-')} is not installed"
+
+
+def attention_backends() -> list[Backend]:
+    """Every attention packed rows may use, and whether it works on this machine."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    how = "torch's variable-length kernel in half precision" if cuda else "one small attention per document"
+    backends = [Backend(PACKED, True, f"{how}; isolates documents")]
+    for name in FLASH:
+        problem = flash_problem(name)
+        backends.append(Backend(name, problem is None, problem or "variable-length kernel; isolates documents"))
+    flex = "block mask; isolates documents" if cuda else "needs a GPU: torch has no backward pass for it on CPU"
+    backends.append(Backend("flex_attention", cuda, flex))
+    backends.append(Backend("sdpa", True, "dense mask; isolates documents, slower on long packed rows"))
+    backends.append(Backend("eager", True, "dense mask; isolates documents, slowest: the reference"))
+    return backends
+
+
+def known_attentions() -> list[str]:
+    """The names `model.attn_implementation` takes, beside kernels of the hub (`owner/name`)."""
+    return ["auto", *(backend.name for backend in attention_backends())]
+
+
+def check_asked(asked: str) -> None:
+    """A misspelt attention is found before a model is opened."""
+    from ..errors import nearest
+
+    names = ["auto", PACKED, *FLASH, "flash_attention_4", "flex_attention", "sdpa", "eager"]
+    if asked not in names and "/" not in asked:
+        raise ModelError(f"model.attn_implementation is `{asked}`; {nearest(asked, names)}")
+
+
+def _attention_dropout(config: PretrainedConfig) -> float:
+    return float(getattr(config, "attention_dropout", 0.0) or 0.0)
