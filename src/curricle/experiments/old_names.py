@@ -78,7 +78,7 @@ def translate(tree: Tree, places: Places, known: Mapping[Keys, set[str]]) -> Non
         place = places.get(here) or Place("recipe", None, dotted(here))
         _take(tree, section).pop(name)
         places.pop(here, None)
-        shown = f"{place}: `{dotted(here)}: {as_written(value)}`"
+        shown = f"{place}: `{place.key}: {as_written(value)}`"
         note = f" ({move.note})" if move.note else ""
         new = _new_value(move, value, shown)
         if new is ALREADY:
