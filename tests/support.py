@@ -32,7 +32,8 @@ def model(kind: str = "llama", attn: str = PACKED, seed: int = 0, **shape: Any) 
 
     assert attention.PACKED == PACKED
     torch.manual_seed(seed)
-    config = nano_config(kind, VOCAB, **{"hidden_size": 32, "intermediate_size": 64, **shape})
+    shape = {"vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 64, **shape}
+    config = nano_config(kind, **shape)
     return AutoModelForCausalLM.from_config(config, attn_implementation=attn)
 
 
