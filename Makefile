@@ -37,7 +37,6 @@ bench: $(ready)  ## Measure against peers; BENCH=sft for one
 docs: $(ready)  ## Write the generated pages again
 	$(bin)/python -m curricle.cli.reference
 	$(bin)/python -m curricle.experiments.pages
-	$(bin)/python -m curricle.experiments.pages
 
 # torch goes first, so that the build pip is set up to prefer (a CPU one, say) is there before anything asks for it.
 $(ready): pyproject.toml constraints.txt
