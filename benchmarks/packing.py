@@ -1,6 +1,7 @@
 """Ordered packing against TRL's best-fit-decreasing packing of a table in memory.
 
     python benchmarks/packing.py            200,000 examples, rows of 1,024 tokens, look-ahead 256
+    python benchmarks/packing.py --table    what the look-ahead buys and moves: the table of docs/packing.md
 
 Ours draws a shuffled pass, packs it in that order and puts the token rows in memory; the peer packs a
 `datasets.Dataset` in memory, and may reorder it as it likes. Both hold the same tokens as 32-bit integers.
@@ -78,16 +79,37 @@ def shuffled_positions(table: TokenTable) -> np.ndarray:
     return np.concatenate([np.arange(begins[i], ends[i], dtype=np.int32) for i in order])
 
 
+def lookahead_table(lengths: np.ndarray, budget: int) -> None:
+    """Fill, rows waited in the window and places moved against the order drawn, for several look-aheads."""
+    print("| look-ahead | fill | rows waited: mean, most | places moved: mean, 99%, most |\n|---|---|---|---|")
+    for lookahead in (1, 4, 16, 64, 256, 1024, 4096):
+        rows = pack(lengths, budget, lookahead)
+        row_of_place = np.repeat(np.arange(len(rows)), np.diff(rows.starts))
+        row_of = np.empty(len(lengths), dtype=np.int64)
+        row_of[rows.examples] = row_of_place
+        first_row = np.searchsorted(rows.starts[:-1] + lookahead, np.arange(len(lengths)), side="right")
+        waited = row_of - first_row  # the window is filled up to `lookahead` before each row, never within one
+        moved = np.abs(rows.examples - np.arange(len(lengths)))
+        print(
+            f"| {lookahead} | {rows.stats.fill:.4f} | {waited.mean():.1f}, {waited.max()} "
+            f"| {moved.mean():.0f}, {np.percentile(moved, 99):.0f}, {moved.max()} |"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=200_000)
     parser.add_argument("--budget", type=int, default=1024)
     parser.add_argument("--lookahead", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--table", action="store_true", help="print fill and displacement by look-ahead, and stop")
     args = parser.parse_args()
     disable_progress_bars()
 
     lengths = make_lengths(args.examples, args.budget)
+    if args.table:
+        lookahead_table(lengths, args.budget)
+        return
     table = make_table(lengths)
     dataset, positions = make_peer(table), shuffled_positions(table)
 
@@ -98,33 +120,17 @@ def main() -> None:
         rows = plan_only()
         return (rows, *token_rows(table, rows), lengths[rows.examples])
 
-    trl, fill = versioned("trl"), plan_only().stats.fill
-    bare = versioned("numpy") + " take by a ready index"
+    trl, bare = versioned("trl"), versioned("numpy") + " take by a ready index"
+    fill, peer = plan_only().stats.fill, peer_fill(dataset, args.budget)
     memory = bytes_an_example(lengths, args.budget, args.lookahead)
-    peer = peer_fill(dataset, args.budget)
     figure("packing.fill", ours=fill, peer=peer, peer_version=trl, ratio=fill, target=0.97)
     figure("packing.bytes_an_example", ours=memory, target=32, direction="at_most")
-    compare_times(
-        "packing.speed",
-        ours,
-        lambda: pack_dataset(dataset, args.budget),
-        target=2.0,
-        peer_version=trl,
-        repeats=args.repeats,
-    )
-    floor = partial(np.take, table.tokens, positions)
-    compare_times(
-        "packing.floor", ours, floor, target=None, direction="at_most", peer_version=bare, repeats=args.repeats
-    )
-    compare_times(
-        "packing.plan_of_floor",
-        plan_only,
-        floor,
-        target=None,
-        direction="at_most",
-        peer_version=bare,
-        repeats=args.repeats,
-    )
+
+    compare = partial(compare_times, repeats=args.repeats)
+    bfd, floor = partial(pack_dataset, dataset, args.budget), partial(np.take, table.tokens, positions)
+    compare("packing.speed", ours, bfd, target=2.0, peer_version=trl)
+    compare("packing.floor", ours, floor, target=None, direction="at_most", peer_version=bare)
+    compare("packing.floor_plan_only", plan_only, floor, target=None, direction="at_most", peer_version=bare)
 
 
 if __name__ == "__main__":

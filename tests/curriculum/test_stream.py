@@ -118,15 +118,18 @@ def test_the_order_may_reuse_its_mask() -> None:
 
     class InPlace(Order):
         def __init__(self) -> None:
-            self.mask = np.array([True, False, False])
+            self.mask = np.zeros(4, dtype=bool)
 
         def admitted(self, progress: float) -> Mask:
-            self.mask[:] |= progress > 0
+            self.mask[: 1 + int(progress * 3)] = True
             return self.mask
 
-    stream = Stream(InPlace(), np.arange(3), seed=0)
+    stream = Stream(InPlace(), np.arange(4), seed=0)
     assert take(stream, 1) == [0]
-    assert sorted(take(stream, 2, progress=0.5)) == [1, 2]
+    assert take(stream, 1, progress=0.4) == [1]
+    assert take(stream, 1, progress=0.7) == [2]
+    assert take(stream, 1, progress=1.0) == [3]
+    assert stream.num_passes == 0
 
 
 @given(

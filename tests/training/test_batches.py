@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from curricle.curriculum.order import Ids, Order
+from curricle.curriculum.order import Ids, Mask, Order
 from curricle.data.table import TokenTable
 from curricle.errors import DataError, RunError
 from curricle.training.batches import (
@@ -91,30 +91,27 @@ def test_the_order_is_asked_with_the_progress_of_the_step() -> None:
     assert order.asked == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
-def test_first_is_looked_at_and_not_taken() -> None:
-    batches = OrderedBatches(make_table(), Order(), ROWS, Layout())
-    first = batches.first()
-    first.pop("example_ids")
-    assert "example_ids" in batches.first()
-    assert batches.state_dict()["rows"] == 0
-    assert batches.next_batch()["input_ids"].tolist() == first["input_ids"].tolist()
+def test_examples_admitted_while_a_pass_runs_out_still_join_it() -> None:
+    class Grows(Order):
+        def admitted(self, progress: float) -> Mask:
+            return np.arange(10) < (4 if progress == 0 else 10)
 
-
-def test_restart_goes_back_to_the_first_row() -> None:
-    batches = OrderedBatches(make_table(), Order(), ROWS, Layout())
-    first = take(batches, 3)[0]
-    batches.first()
-    batches.restart()
-    assert batches.next_batch()["example_ids"] == first["example_ids"]
+    table = TokenTable.from_lists([[1] * 8] * 10, [[1] * 8] * 10)
+    batches = OrderedBatches(table, Grows(), Rows(max_length=16, lookahead=4), Layout())
+    counts = examples(take(batches, 1))
+    assert batches.state_dict()["stream"]["num_draws"] == 4
+    counts += examples(take(batches, 1))
+    assert batches.state_dict()["stream"]["num_draws"] == 6
+    assert counts + examples(take(batches, 3)) == dict.fromkeys(range(10), 1)
 
 
 def test_progress_counts_what_was_trained_on() -> None:
     table = make_table(10, longest=8)
     batches = OrderedBatches(table, Order(), Rows(max_length=16, lookahead=4), Layout(gradient_accumulation_steps=2))
     trained: Counter[int] = Counter()
+    ahead = batches.next_batch()
     for micro in range(12):
-        batch = batches.next_batch()
-        batches.first()  # drawn ahead, not trained on
+        batch, ahead = ahead, batches.next_batch()  # one is drawn ahead, and not trained on
         batches.consumed()
         trained.update(batch["example_ids"])
         if micro % 2:

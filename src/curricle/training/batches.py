@@ -122,7 +122,6 @@ class Mark:
 class OrderedBatches(IterableDataset[Batch]):
     """Endless micro batches in the order's sequence. Iterating again goes on where the last iteration stood."""
 
-    _waiting: Batch | None
     _drawn: dict[int, Drawn]
     _marks: dict[int, Mark]
 
@@ -134,7 +133,6 @@ class OrderedBatches(IterableDataset[Batch]):
         self.stream = Stream(order, self._pool, layout.seed)
         self.packer = Packer(self._lengths, rows.max_length, rows.window)
         self._begin(num_rows=0)
-        self._initial = self.state_dict()
 
     # ---- drawing ----------------------------------------------------------------------------------------------------
 
@@ -142,23 +140,11 @@ class OrderedBatches(IterableDataset[Batch]):
         while True:
             yield self.next_batch()
 
-    def next_batch(self) -> Batch:
-        if self._waiting is None:
-            return self._make()
-        batch, self._waiting = self._waiting, None
-        return batch
-
-    def first(self) -> Batch:
-        """The next micro batch, without taking it: for checks before training."""
-        if self._waiting is None:
-            self._waiting = self._make()
-        return dict(self._waiting)
-
     @property
     def rows_per_step(self) -> int:
         return rows_per_step(self.layout)
 
-    def _make(self) -> Batch:
+    def next_batch(self) -> Batch:
         layout, batch = self.layout, self.layout.per_device_train_batch_size
         mark = self._marks[self._num_drawn]
         step = mark.num_rows // self.rows_per_step
@@ -181,7 +167,7 @@ class OrderedBatches(IterableDataset[Batch]):
 
     def _remember(self, num_rows: int) -> None:
         self._marks[self._num_drawn] = Mark(num_rows, self.stream.snapshot(), self.packer.snapshot())
-        # Kept: the step in training, one that is being drawn, and a batch looked at by `first`.
+        # Kept: the step in training, and as much again that a loader may have drawn ahead.
         old = self._num_drawn - 2 * self.layout.gradient_accumulation_steps - 2
         self._marks.pop(old, None)
         self._drawn.pop(old, None)
@@ -246,13 +232,9 @@ class OrderedBatches(IterableDataset[Batch]):
         self.packer.load_state_dict(state["packer"])
         self._begin(state["rows"])
 
-    def restart(self) -> None:
-        """Back to the first row; after it the layout may be another one with the same rows a step."""
-        self.load_state_dict(self._initial)
-
     def _begin(self, num_rows: int) -> None:
         self._num_drawn = self._num_consumed = 0
-        self._waiting, self._drawn, self._marks = None, {}, {}
+        self._drawn, self._marks = {}, {}
         self._remember(num_rows)
 
     def _identity(self) -> dict[str, int]:
