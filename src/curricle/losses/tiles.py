@@ -20,8 +20,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-MIN_WIDTH = 256
-
 
 @dataclass(frozen=True)
 class LogitForm:
@@ -67,6 +65,10 @@ class TiledLogits:
         self.math = torch.promote_types(hidden_nh.dtype, torch.float32)
         self._store = hidden_nh.new_empty(self.num_tokens * (self.vocab if keep else self.width))
         self._work = hidden_nh.new_empty(self.num_tokens * self.width, dtype=self.math)
+
+    def turn_to(self, hidden_nh: Tensor) -> None:
+        """Other tokens, at most as many, in the same memory: fresh pages cost more than what is computed in them."""
+        self.hidden_nh, self.num_tokens = hidden_nh, hidden_nh.shape[0]
 
     def losses(self, targets_n: Tensor) -> tuple[Tensor, Tensor]:
         """(loss, log-sum-exp) of every token. A target outside the vocabulary gives NaN, never a silent number."""

@@ -21,11 +21,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..errors import ModelError, TrainingError
-from .tiles import MIN_WIDTH, Gradients, LogitForm, TiledLogits
+from .tiles import Gradients, LogitForm, TiledLogits
 
 # Numbers held at a time. On a CPU a tile should stay in the cache that cores share; a GPU wants few, large products.
 TILE = {"cpu": 1 << 20, "cuda": 1 << 26}
 KEPT = {"cpu": 1 << 26, "cuda": 1 << 28}
+MIN_WIDTH, MIN_ROWS = 256, 64
 
 
 def token_losses(
@@ -76,11 +77,13 @@ class _Plan:
     form: LogitForm
     dtype: torch.dtype
     """Of the matrix products."""
-    width: int
+    chunk: int | None
     rows: int
 
     def logits(self, hidden_nh: Tensor, weight_vh: Tensor, bias_v: Tensor | None, keep: bool = False) -> TiledLogits:
-        return TiledLogits(hidden_nh.to(self.dtype), weight_vh, bias_v, self.form, self.width, keep)
+        tile = TILE.get(hidden_nh.device.type, TILE["cuda"])
+        width = self.chunk or max(MIN_WIDTH, tile // max(hidden_nh.shape[0], 1))
+        return TiledLogits(hidden_nh.to(self.dtype), weight_vh, bias_v, self.form, width, keep)
 
 
 def _plan(
@@ -94,10 +97,8 @@ def _plan(
             f"the head got {dtype} hidden states and has a {weight_vh.dtype} weight: load the model in one dtype, "
             "or train under autocast (bf16: true)"
         )
-    vocab = max(weight_vh.shape[0], 1)
-    rows = rows or max(64, KEPT.get(kind, KEPT["cuda"]) // vocab)
-    width = chunk or max(MIN_WIDTH, TILE.get(kind, TILE["cuda"]) // max(hidden_nh.shape[0], 1))
-    return _Plan(form, dtype, width, rows)
+    rows = rows or max(MIN_ROWS, KEPT.get(kind, KEPT["cuda"]) // max(weight_vh.shape[0], 1))
+    return _Plan(form, dtype, chunk, rows)
 
 
 def _weighted_sum(loss_n: Tensor, weights_n: Tensor | None) -> Tensor:
@@ -140,10 +141,10 @@ class _WeightedLoss(torch.autograd.Function):
         with torch.autocast(hidden_nh.device.type, enabled=False):
             math = torch.promote_types(plan.dtype, torch.float32)
             into = _empty_gradients(ctx, hidden_nh, weight_vh, bias_v, math)
-            losses = []
+            logits, losses = plan.logits(hidden_nh[: plan.rows], weight_vh, bias_v, keep=True), []
             for start in range(0, hidden_nh.shape[0], plan.rows):
                 part = slice(start, start + plan.rows)
-                logits = plan.logits(hidden_nh[part], weight_vh, bias_v, keep=True)
+                logits.turn_to(hidden_nh[part].to(plan.dtype))
                 loss_n, lse_n = logits.losses(targets_n[part])
                 grad_n = torch.ones_like(loss_n) if weights_n is None else weights_n[part]
                 logits.gradients(targets_n[part], lse_n, grad_n, into.rows(part.start, part.stop), add=start > 0)
