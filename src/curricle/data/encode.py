@@ -56,7 +56,8 @@ def encode(source: ExampleSource, tokenizer: PreTrainedTokenizerBase, config: Da
     key = fingerprint("table", VERSION, source.fingerprint, tokenizer_fingerprint(tokenizer), settings)
 
     def build(folder: Path) -> None:
-        write_table(folder, source, ChunkEncoder(tokenizer, config), num_processes(config), source.report.lines)
+        encoder = ChunkEncoder(tokenizer, config)
+        write_table(folder, source, encoder, num_processes(config), lambda: source.report.lines())
 
     table = TokenTable.load(cached_folder("tables", key, build))
     for line in table.report["notes"]:

@@ -78,6 +78,8 @@ class TextEncoder:
         return behind != self._line_feed + alone
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
         return self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
 
     def encode(self, pieces: Sequence[Piece]) -> list[list[int]]:
@@ -113,7 +115,7 @@ class TextEncoder:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each text on its own."""
-        return [len(ids) for ids in self._ids(texts)] if texts else []
+        return [len(ids) for ids in self._ids(texts)]
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Where each token of a text begins and ends, in characters."""
@@ -125,6 +127,8 @@ class TextEncoder:
 
     def decode(self, many: Sequence[Sequence[int]]) -> list[str]:
         """Texts of id lists, special tokens shown, nothing tidied."""
+        if not many:  # transformers takes an empty list for one text
+            return []
         return self.tokenizer.batch_decode(
             [list(ids) for ids in many], skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
