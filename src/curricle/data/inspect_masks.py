@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .table import TokenTable
+from .tokens import TextEncoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,7 +34,7 @@ def _example(table: TokenTable, i: int, tokenizer: PreTrainedTokenizerBase, colo
     title = f"example {table.ids[i]}: {len(tokens):,} tokens, {int(supervised.sum()):,} learned"
     lines = [title, "-" * len(title)]
     for ids, learned in _stretches(tokens, supervised):
-        text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        (text,) = TextEncoder(tokenizer).decode([ids])
         lines += [_painted(text, learned, color), _dimmed(f"    ids {_shortened(ids)}", color)]
     return "\n".join(lines) + "\n"
 
