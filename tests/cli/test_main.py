@@ -108,3 +108,12 @@ def test_comma_lists() -> None:
     assert integers("0,1, 12") == [0, 1, 12]
     with pytest.raises(RecipeError, match="'0;1'"):
         integers("0;1")
+
+
+def test_among_several_processes_an_error_names_its_rank(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert main(["train", "missing.yaml"]) == 2
+    assert capsys.readouterr().err.startswith("error (rank 1): ")

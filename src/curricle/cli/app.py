@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from ..errors import CurricleError
+from ..runtime.ranks import rank, world_size
 from . import data, doctor, inspect, model, recipe, train
 from .options import help_when_bare
 
@@ -84,5 +85,6 @@ def _usage_message(error: typer.TyperException) -> str:
 
 
 def _one_line(message: str, exit_code: int) -> int:
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    who = "error" if world_size() == 1 else f"error (rank {rank()})"
+    print(f"{who}:", " ".join(message.split()), file=sys.stderr)
     return exit_code

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..runtime.ranks import is_main
 from .options import Overrides, RecipePath, integers, names
 
 Arms = Annotated[str | None, typer.Option(metavar="X,Y", help="Only these arms of the recipe.")]
@@ -44,7 +45,7 @@ def run(
     result = run_recipe(
         recipe, overrides=overrides or [], arms=names(arms), seeds=integers(seeds), plan=plan, smoke=smoke, force=force
     )
-    typer.echo(str(result))
+    _show(result)
 
 
 def train(
@@ -70,4 +71,10 @@ def train(
     result = train_recipe(
         recipe, overrides=overrides or [], arms=names(arms), seeds=integers(seeds), plan=plan, smoke=smoke, force=force
     )
-    typer.echo(str(result))
+    _show(result)
+
+
+def _show(result: object) -> None:
+    """Once, however many processes the run had."""
+    if is_main():
+        typer.echo(str(result))
