@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from .errors import CurricleError
     from .experiments.recipe import Recipe
     from .experiments.run import run, train
+    from .training.export import export
     from .training.hf import Trainer
     from .training.mixin import CurricleMixin
     from .training.sft import SFTTrainer
 
-__all__ = ["CurricleError", "CurricleMixin", "Recipe", "SFTTrainer", "Trainer", "prepare", "run", "train"]
+__all__ = ["CurricleError", "CurricleMixin", "Recipe", "SFTTrainer", "Trainer", "export", "prepare", "run", "train"]
 
 _HOMES = {
     "CurricleError": "errors",
@@ -24,6 +25,7 @@ _HOMES = {
     "Recipe": "experiments.recipe",
     "SFTTrainer": "training.sft",
     "Trainer": "training.hf",
+    "export": "training.export",
     "prepare": "data.prepare",
     "run": "experiments.run",
     "train": "experiments.run",
