@@ -229,6 +229,8 @@ def test_weights_scale_the_gradient_and_not_the_reported_loss(tmp_path: Path) ->
 class Watching(Order):
     """Remembers what it was told; admits the short half first."""
 
+    observes = True
+
     def __init__(self, short: np.ndarray) -> None:
         self.short, self.told = short, []
 

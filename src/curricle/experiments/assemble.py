@@ -13,7 +13,7 @@ from ..curriculum.order import Order
 from ..data.encode import encode
 from ..data.sources import read_examples
 from ..data.table import TokenTable
-from ..data.templates import use_chat_template
+from ..data.templates import use_template
 from ..evaluation.selection import chrf_on_subset
 from ..models.config import ModelConfig
 from ..runtime.cache import cache_root
@@ -21,7 +21,7 @@ from ..runtime.files import atomic_folder
 from ..runtime.fingerprint import fingerprint
 from ..runtime.progress import say
 from ..runtime.ranks import world_size
-from ..training.arguments import Length
+from ..training.arguments import Length, uses_bf16
 from ..training.batches import Rows, StepPlan, plan_steps
 from ..weighting.build import build_weighting
 from .recipe import Settings
@@ -68,7 +68,7 @@ def gather(settings: Settings) -> Material:
             cache_root() / "nano-tokenizers" / fingerprint(source.fingerprint, settings.model.shape.get("vocab_size"))
         )
     tokenizer = load_tokenizer(settings.model, folder=kept, texts=lambda: _texts(settings))
-    use_chat_template(tokenizer, data.chat_template)
+    use_template(tokenizer, data.chat_template)
     train = encode(source, tokenizer, data)
     held_out = encode(read_examples(data, "eval"), tokenizer, data) if data.eval is not None else None
     return Material(settings, tokenizer, train, held_out)
@@ -78,18 +78,17 @@ def make_model(material: Material, seed: int, folder: str | Path) -> Any:
     """The model with the attention its rows need, proved on itself."""
     import torch
 
-    from ..models.choose import check_asked, choose_attention
+    from ..models.choose import choose_attention
     from ..models.loading import load_model, model_settings, refuse_prompt_learning
     from ..models.probe import verify_packing
 
     settings = material.settings
     config, packing = settings.model, settings.data.packing
-    check_asked(config.attn_implementation)
     if config.nano_type and config.adapter is not None:
         config = _saved_base(config, material, seed, Path(folder) / "base")
     device = "cuda" if torch.cuda.is_available() and not settings.training.get("use_cpu") else "cpu"
-    half = torch.bfloat16 if settings.training.get("bf16") else torch.float16 if settings.training.get("fp16") else None
-    dtype = half or getattr(torch, config.dtype, torch.float32)
+    half = "bfloat16" if uses_bf16(settings.training) else "float16" if settings.training.get("fp16") else config.dtype
+    dtype = torch.float32 if half == "auto" else getattr(torch, half)
     model_config = model_settings(config, material.tokenizer)
     choice = choose_attention(model_config, device, dtype, packing, asked=config.attn_implementation)
     model = load_model(config, attn=choice.name, tokenizer=material.tokenizer, seed=seed)
@@ -133,12 +132,8 @@ def make_trainer(material: Material, model: Any, seed: int, folder: str | Path) 
         length=run_length(material, seed),
         distributed=settings.distributed,
     )
-    if settings.trainer == "trl":
-        from ..training.sft import SFTTrainer as Chosen
-    else:
-        from ..training.hf import Trainer as Chosen
     dials = {"order": Order(), "weighting": build_weighting(settings.weighting), "depth": Depth()}
-    return Chosen(
+    return _trainer_class(settings.trainer)(
         model=model,
         args=arguments,
         train_dataset=material.train,
@@ -148,6 +143,17 @@ def make_trainer(material: Material, model: Any, seed: int, folder: str | Path) 
         **dials,
         **_choosing(material, arguments),
     )
+
+
+def _trainer_class(kind: str) -> Any:
+    """Imported when it is used: TRL takes seconds to load."""
+    if kind == "trl":
+        from ..training.sft import SFTTrainer
+
+        return SFTTrainer
+    from ..training.hf import Trainer
+
+    return Trainer
 
 
 @dataclass(frozen=True)

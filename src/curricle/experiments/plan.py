@@ -97,7 +97,7 @@ def model_shape(material: Material) -> ModelShape:
     model_config = material.settings.model
     config = model_settings(model_config, material.tokenizer)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     total = model.num_parameters()
     adapter = model_config.adapter
     if adapter is not None:

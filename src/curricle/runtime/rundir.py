@@ -35,7 +35,7 @@ def hold(folder: str | Path) -> Iterator[Path]:
             handle.seek(0)
             owner = handle.read().strip() or "unknown"
             raise RunError(
-                f"{folder} is in use by another process (pid {owner}); wait for it, stop it, or give this run another name"
+                f"{folder} is in use by another process (pid {owner}); wait for it, or give this run another name"
             ) from None
         handle.seek(0)
         handle.truncate()

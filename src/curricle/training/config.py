@@ -47,8 +47,8 @@ class SelectionConfig(Section):
     """Which checkpoint becomes the model, and when to stop early."""
 
     metric: Literal["loss", "chrf"] | None = None
-    """The held-out measure that chooses the checkpoint: the loss, or chrF of greedy answers. Without one the last step's
-    weights are the model."""
+    """The held-out measure that chooses the checkpoint: the loss, or chrF of greedy answers. Without one, the model is
+    the last step's."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Stop after so many evaluations without a better value; without it the run goes its whole length."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0

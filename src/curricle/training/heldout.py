@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ def heldout_metrics(model: nn.Module, table: TokenTable, rows: Rows, tap: HeadTa
     try:
         batches = evaluation_batches(table, rows, batch_size)
         for batch in track(batches, "held-out loss", total=len(batches)):
-            inputs = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+            inputs: dict[str, Any] = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
             examples, labels = inputs.pop("example_ids"), inputs.pop("labels")
             with for_model(inputs) as model_inputs:
                 result = supervised_losses(model, model_inputs, labels, tap, Uniform())

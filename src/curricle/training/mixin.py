@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -41,15 +41,28 @@ from .patience import Patience
 from .rows import for_model, identity
 from .signals import StopRequest
 
+if TYPE_CHECKING:
+    import transformers
 
-class CurricleMixin:
+    Host = transformers.Trainer  # what the mixin stands in front of, for the type checker only
+else:
+    Host = object
+
+
+class CurricleMixin(Host):
     """Adds the dials to a Trainer. `order` and `rows` need our rows; `weighting` and `depth` work on both.
 
     >>> class Mine(CurricleMixin, transformers.Trainer): ...          # doctest: +SKIP
     >>> Mine(model, args, train_dataset=table, rows=Rows(max_length=1024), order=Order())   # doctest: +SKIP
     """
 
-    loss_is_scaled_for_ga = True  # transformers' own switch: the loss below is already divided by the global count
+    # transformers' own switch: the loss below is already divided by the global count
+    loss_is_scaled_for_ga: Any = True
+    model: Any
+    train_dataset: Any
+    eval_dataset: Any
+    tap: HeadTap
+    batches: OrderedBatches
 
     def __init__(
         self,
@@ -70,12 +83,13 @@ class CurricleMixin:
         self.delegates = host.must_delegate(self, dialled=self.our_rows or weighting is not None or depth is not None)
         self.stop_request = StopRequest()
         self.eval_extras = eval_extras
-        self.monitor: Monitor | None = None
+        self.monitor = Monitor(None, 0.0)
         self.books = StepBooks()
         self._closed_step = -1
         if self.delegates:
             self.loss_is_scaled_for_ga = None
-        self.tap = None if self.delegates else HeadTap(self.accelerator.unwrap_model(self.model))
+        if not self.delegates:
+            self.tap = HeadTap(self.accelerator.unwrap_model(self.model))
         if self.our_rows:
             host.prepare_arguments(self.args)
             self.train_dataset, self.eval_dataset = host.adopt_tables(self, tables)
@@ -87,10 +101,10 @@ class CurricleMixin:
 
     # ---- rows -------------------------------------------------------------------------------------------------------
 
-    def get_train_dataloader(self) -> DataLoader:
+    def get_train_dataloader(self) -> DataLoader[Any]:
         return as_loader(self.batches) if self.our_rows else super().get_train_dataloader()
 
-    def set_initial_training_values(self, args: Any, dataloader: DataLoader) -> tuple[Any, ...]:
+    def set_initial_training_values(self, args: Any, dataloader: DataLoader[Any]) -> tuple[Any, ...]:
         """One endless epoch for the host: passes over the data are the stream's business."""
         if not self.our_rows:
             return super().set_initial_training_values(args, dataloader)
@@ -98,7 +112,7 @@ class CurricleMixin:
         rows = self.batches.rows_per_step
         return 1, steps, len(self.train_dataset), steps * rows, rows, micros, steps
 
-    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> Any:
         if self.delegates:
             return super()._get_num_items_in_batch(batch_samples, device)
         local = sum(count_supervised(batch["labels"]) for batch in batch_samples)
@@ -162,21 +176,21 @@ class CurricleMixin:
 
     def end_step(self, control: Any) -> None:
         """After the optimizer step: the order learns what happened, the row is written, a request to stop is obeyed."""
-        row, books = self._step_row, self.books
+        row, books, step = self._step_row, self.books, self.state.global_step
         self.books = self._new_books()
-        if type(self.order).observe is not Order.observe:
-            self.order.observe(row["step"], *books.losses_by_example())
+        if self.order.observes:
+            self.order.observe(step, *books.losses_by_example())
         progress = self.batches.progress()
         self.state.epoch = progress["epoch"]
         stop = row.pop("stop")
-        self.monitor.step(row | progress, self.batches.rows_of_step(row["step"]))
+        self.monitor.step(row | progress, self.batches.rows_of_step(step))
         if stop:
             control.should_save = control.should_training_stop = self._stopped = True
 
     def _not_finite(self, what: str, value: float) -> TrainingError:
         ids = [str(self.train_dataset.ids[i]) for i in dict.fromkeys(self.books.examples)]
         shown = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
-        good = checkpoints.newest_whole(self.args.output_dir)
+        good = checkpoints.newest_whole(self.folder)
         return TrainingError(
             f"step {self.state.global_step + 1}: the {what} is {value}, and no weight has moved. Examples: {shown}. "
             f"Last good checkpoint: {good or 'none'}. Try a lower learning_rate, a longer warm-up, or bf16, not fp16"
@@ -190,17 +204,15 @@ class CurricleMixin:
         if not self.our_rows:
             return super().train(resume_from_checkpoint, *args, **kwargs)
         self._begin()
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = checkpoints.newest_whole(self.args.output_dir)
-        if resume_from_checkpoint:
-            self._load_our_state(Path(resume_from_checkpoint))
+        start = checkpoints.newest_whole(self.folder) if resume_from_checkpoint is True else resume_from_checkpoint
+        if start:
+            self._load_our_state(Path(str(start)))
         else:
             self.monitor.start_over()
         self.args.ignore_data_skip = True  # our stream stands where the checkpoint left it; skipping would skip twice
-        folder = str(resume_from_checkpoint) if resume_from_checkpoint else None
         try:
             with self.stop_request:
-                result = super().train(folder, *args, **kwargs)
+                result = super().train(str(start) if start else None, *args, **kwargs)
         finally:
             self.monitor.close()
         if self._stopped and self.state.global_step < self.args.max_steps:
@@ -222,6 +234,10 @@ class CurricleMixin:
             verify_head(self.model, inputs, labels, self.tap)
 
     @property
+    def folder(self) -> Path:
+        return Path(self.args.output_dir or "trainer_output")
+
+    @property
     def pad_id(self) -> int:
         return getattr(self.processing_class, "pad_token_id", None) or 0
 
@@ -233,7 +249,7 @@ class CurricleMixin:
         self._verify()
         fit_batch(self)
         self.batches = OrderedBatches(table, self.order, self.rows, args)
-        self.monitor = Monitor(args.output_dir, args.max_grad_norm)
+        self.monitor = Monitor(self.folder, args.max_grad_norm)
         self.books, self._closed_step, self._stopped = self._new_books(), -1, False
         self.stop_request.asked = None
         self._identity = identity(table)
@@ -281,12 +297,11 @@ class CurricleMixin:
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        if self.monitor is not None:
-            self.monitor.restart_clock()
+        self.monitor.restart_clock()
         return metrics
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        if self.our_rows and "loss" in logs and self.monitor is not None:
+        if self.our_rows and "loss" in logs:
             logs |= self.monitor.brief()
         super().log(logs, *args, **kwargs)
 

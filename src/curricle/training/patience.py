@@ -25,8 +25,8 @@ class Patience(TrainerCallback):
         self.best: float | None = None
         self.waited = 0
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
-        value = metrics[self.metric]
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        value = kwargs["metrics"][self.metric]
         if self.best is None or self.sign * (value - self.best) > self.min_delta:
             self.best, self.waited = value, 0
             return
