@@ -106,3 +106,13 @@ def test_an_id_too_long_for_its_column_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="longer than 32 bytes"):
         writer.append([EncodedExample("x" * 33, np.array([5, 6], np.uint32), np.array([False, True]))])
     writer.abandon()
+
+
+def test_the_head_of_a_table_shares_its_memory() -> None:
+    table = TokenTable.from_lists([[1, 2, 3], [4, 5], [6, 7, 8, 9]], [[-100, 2, 3], [-100, 5], [-100, -100, 8, 9]])
+    head = table.head(2)
+    assert len(head) == 2
+    assert head.lengths.tolist() == [3, 2]
+    assert head.ids[:] == table.ids[:2]
+    assert np.shares_memory(head.tokens, table.tokens)
+    assert len(table.head(99)) == 3

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,14 +44,14 @@ class Ids(Sequence[str]):
     """Names of examples, kept as fixed-width bytes and read as text."""
 
     def __init__(self, raw: npt.NDArray[np.bytes_]) -> None:
-        self._raw = raw
+        self.raw = raw
 
     def __len__(self) -> int:
-        return len(self._raw)
+        return len(self.raw)
 
     def __getitem__(self, index: Any) -> Any:
         """One name for a number, a list of names for a slice or an array of numbers."""
-        found = self._raw[index]
+        found = self.raw[index]
         return found.decode() if isinstance(found, bytes) else [name.decode() for name in found]
 
 
@@ -91,6 +91,20 @@ class TokenTable:
     def example(self, i: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
         begin, end = self.offsets[i], self.offsets[i + 1]
         return self.tokens[begin:end], self.supervised[begin:end]
+
+    def head(self, num: int) -> TokenTable:
+        """The first examples, sharing this table's memory."""
+        num = min(num, len(self))
+        return replace(
+            self,
+            tokens=self.tokens[: self.offsets[num]],
+            supervised=self.supervised[: self.offsets[num]],
+            offsets=self.offsets[: num + 1],
+            num_supervised=self.num_supervised[:num],
+            ids=Ids(self.ids.raw[:num]),
+            domains=self.domains[:num],
+            sources=self.sources[:num],
+        )
 
     @classmethod
     def load(cls, folder: str | Path) -> TokenTable:

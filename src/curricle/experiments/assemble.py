@@ -137,7 +137,7 @@ def make_trainer(material: Material, model: Any, seed: int, folder: str | Path) 
         model=model,
         args=arguments,
         train_dataset=material.train,
-        eval_dataset=material.eval,
+        eval_dataset=_judged_on(material),
         processing_class=material.tokenizer,
         rows=rows_of(material),
         **dials,
@@ -180,6 +180,14 @@ def run_length(material: Material, seed: int) -> Length:
     """Steps of the run and of one pass."""
     plan, asked = plan_rows(material, seed), material.settings.training["max_steps"]
     return Length(asked if asked > 0 else plan.steps, plan.steps_per_epoch)
+
+
+def _judged_on(material: Material) -> TokenTable | None:
+    """The held-out examples that training looks at; the final measurement takes all of them."""
+    num = material.settings.selection.num_examples
+    if material.eval is None or num is None or material.settings.selection.metric != "loss":
+        return material.eval
+    return material.eval.head(num)
 
 
 def _choosing(material: Material, arguments: Any) -> dict[str, Any]:
