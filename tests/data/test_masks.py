@@ -229,3 +229,9 @@ def test_a_system_message_that_would_vanish_is_refused() -> None:
     messages = [Message("system", "S"), Message("user", "Q"), Message("assistant", "A")]
     with pytest.raises(TemplateRefusal, match="drops system messages"):
         read_turn(template, messages, 2)
+
+
+def test_two_beginnings_are_found() -> None:
+    tokenizer = chat_tokenizers.tokenizer_with("{{ bos_token + bos_token }}" + framed())
+    with pytest.raises(DataError, match=r"rows.jsonl:7: begins with <bos> twice"):
+        encoded(tokenizer, dialogue(ANSWERS[:1]))

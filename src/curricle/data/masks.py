@@ -150,9 +150,11 @@ def prove(encoder: TextEncoder, pieces: Sequence[Piece], sample: Masked, texts: 
     `texts` are the decoded `learned_runs` of the sample. True when the tokenizer itself could not write an answer
     exactly; anything else that does not fit is an error.
     """
-    begin = encoder.begin
-    if begin and sample.tokens[: 2 * len(begin)].tolist() == [*begin, *begin]:
-        raise DataError(f"begins with {begin} twice; the text or the template writes a beginning that is there already")
+    bos = encoder.tokenizer.bos_token_id
+    if bos is not None and sample.tokens[:2].tolist() == [bos, bos]:
+        raise DataError(
+            f"begins with {encoder.tokenizer.bos_token} twice; the chat template or the text writes one too many"
+        )
     if pieces[0].learned:  # everything is: there is no border to get wrong
         return False
     answers = [encoder.plain(piece.text) for piece in pieces if piece.learned]

@@ -80,7 +80,9 @@ class TextEncoder:
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
-        return self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        return self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)[
+            "input_ids"
+        ]
 
     def encode(self, pieces: Sequence[Piece]) -> list[list[int]]:
         """The ids of each piece, `begin` and `end` with them."""
@@ -120,7 +122,9 @@ class TextEncoder:
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Where each token of a text begins and ends, in characters."""
         if self.tokenizer.is_fast:
-            return self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+            return self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)[
+                "offset_mapping"
+            ]
         num = self.count([text])[0]
         places = [round(i * len(text) / num) for i in range(num + 1)]
         return list(pairwise(places))
