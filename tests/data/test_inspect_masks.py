@@ -16,7 +16,7 @@ def table() -> TokenTable:
         for k, turns in enumerate(
             [
                 [("user", "Q"), ("assistant", "A"), ("user", "R"), ("assistant", "B")],
-                [("user", "a long question " * 30), ("assistant", "B")],
+                [("user", "a long question " * 30), ("assistant", "B " * 40)],
                 [("user", "Q"), ("assistant", "B")],
             ]
         )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _GREY, _GREEN, _DIM, _PLAIN = "\x1b[38;5;245m", "\x1b[1;32m", "\x1b[2m", "\x1b[0m"
 _SHOWN = 16
-"""Ids shown at either end of a long stretch."""
+"""Ids shown at either end of a long prompt."""
 
 
 def render_masks(
@@ -35,7 +35,7 @@ def _example(table: TokenTable, i: int, tokenizer: PreTrainedTokenizerBase, colo
     lines = [title, "-" * len(title)]
     for ids, learned in _stretches(tokens, supervised):
         (text,) = TextEncoder(tokenizer).decode([ids])
-        lines += [_painted(text, learned, color), _dimmed(f"    ids {_shortened(ids)}", color)]
+        lines += [_painted(text, learned, color), _dimmed(f"    ids {_listed(ids, learned)}", color)]
     return "\n".join(lines) + "\n"
 
 
@@ -54,8 +54,9 @@ def _dimmed(text: str, color: bool) -> str:
     return f"{_DIM}{text}{_PLAIN}" if color else text
 
 
-def _shortened(ids: Sequence[int]) -> str:
-    if len(ids) <= 2 * _SHOWN + 1:
+def _listed(ids: Sequence[int], learned: bool) -> str:
+    """All ids of a target, and those at the ends of a prompt."""
+    if learned or len(ids) <= 2 * _SHOWN + 1:
         return " ".join(map(str, ids))
     middle = f"... {len(ids) - 2 * _SHOWN:,} more ..."
     return " ".join([*map(str, ids[:_SHOWN]), middle, *map(str, ids[-_SHOWN:])])
