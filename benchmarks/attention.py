@@ -76,10 +76,10 @@ def training_pass(model: PreTrainedModel, row: dict[str, Tensor], lengths: list[
 
 
 def largest_difference(model: PreTrainedModel, row: dict[str, Tensor], lengths: list[int]) -> float:
-    """In fp32, over the loss and every gradient."""
+    """In fp32, over the loss and every gradient, each relative to its own largest entry."""
     ours = [training_pass(model, row, lengths, ours=True), *(p.grad.clone() for p in model.parameters())]
     peer = [training_pass(model, row, lengths, ours=False), *(p.grad.clone() for p in model.parameters())]
-    return max((a - b).abs().max().item() for a, b in zip(ours, peer, strict=True))
+    return max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(ours, peer, strict=True))
 
 
 def timed(model: PreTrainedModel, row: dict[str, Tensor], lengths: list[int], ours: bool) -> Callable[[], Tensor]:

@@ -120,6 +120,7 @@ def packed_attention(
     if lens is None or (attention_mask is not None and window is None):
         return _dense(module, (query, key, value), attention_mask, rule, kwargs)
     _check(module, query, key, lens, kwargs)
+    query, key, value = (states.to(_compute_dtype(query)) for states in (query, key, value))
     if _varlen_fits(query, value, rule):
         return _varlen(query, key, value, lens, rule, kwargs.get("cu_seq_lens_q")), None
     # One split per tensor: its backward is one concatenation, where slices would each fill a row of zeros.
@@ -137,6 +138,12 @@ def document_lengths(kwargs: dict[str, Any]) -> list[int] | None:
 
 def _unfit(module: nn.Module, why: str) -> ModelError:
     return ModelError(f"{type(module).__name__} {why}; set data.packing: none")
+
+
+def _compute_dtype(query: Tensor) -> torch.dtype:
+    """Under autocast rotary positions may leave queries in fp32: one cast here, not one per document."""
+    device = query.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
 
 
 def _check(module: nn.Module, query: Tensor, key: Tensor, lens: list[int], kwargs: dict[str, Any]) -> None:
@@ -235,11 +242,11 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, lens: list[int], rule: Ru
     from torch.nn.attention.varlen import varlen_attn
 
     ends = documents(lens, query.device)["cu_seq_lens_q"] if ends is None else ends
-    flat = [states.to(query.dtype)[0].transpose(0, 1) for states in (query, key, value)]
+    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
     left = -1 if rule.window is None else rule.window - 1
     gqa = query.shape[1] != key.shape[1]
     out = varlen_attn(
-        *flat, ends, ends, max(lens), max(lens), scale=rule.scaling, window_size=(left, 0), enable_gqa=gqa
+        q, k, v, ends, ends, max(lens), max(lens), scale=rule.scaling, window_size=(left, 0), enable_gqa=gqa
     )
     assert isinstance(out, Tensor)
     return out.unsqueeze(0)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import ModelError
+from ..errors import ModelError, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -54,8 +54,13 @@ def choose_attention(
     packing: str,
     asked: str = "auto",
 ) -> Choice:
-    """The attention for a model of this `config`; `asked` is what the recipe says in `model.attn_implementation`."""
+    """The attention for a model of this `config`.
+
+    `dtype` is the precision it computes in (that of autocast, when there is one); `asked` is what the recipe says in
+    `model.attn_implementation`.
+    """
     if asked != "auto":
+        _check_asked(asked)
         return Choice(asked, "asked for in model.attn_implementation", asked=True)
     if packing == "none":
         return dense_choice(config, "no packing: transformers' own")
@@ -68,22 +73,18 @@ def choose_attention(
 def _packed_choice(config: PretrainedConfig, family: Any, device: str, dtype: torch.dtype) -> Choice:
     import torch
 
-    capped = getattr(config, "attn_logit_softcapping", None) is not None
-    half = dtype in (torch.bfloat16, torch.float16)
-    if device == "cuda" and half and (family is None or family._supports_flash_attn):
+    text = config.get_text_config()
+    capped = getattr(text, "attn_logit_softcapping", None) is not None
+    fast = device == "cuda" and dtype in (torch.bfloat16, torch.float16)
+    if fast and (family is None or family._supports_flash_attn):
         for name in FLASH:
-            if not (problem := flash_problem(name)):
+            if flash_problem(name) is None:
                 return Choice(name, "installed; variable-length kernel, documents by cu_seq_lens")
-    if (
-        device == "cuda"
-        and capped
-        and not _attention_dropout(config)
-        and (family is None or family._supports_flex_attn)
-    ):
+    drops = bool(getattr(text, "attention_dropout", 0.0))
+    if device == "cuda" and capped and not drops and (family is None or family._supports_flex_attn):
         return Choice("flex_attention", "soft-capped scores on a GPU; documents by block mask")
-    if device == "cuda" and half:
-        return Choice(PACKED, f"torch's variable-length kernel; {problem}" if not capped else "per document")
-    return Choice(PACKED, f"one attention per document on {device}; no T x T mask")
+    how = "torch's variable-length kernel" if fast and not capped and not drops else "one attention per document"
+    return Choice(PACKED, f"{how} on {device}; no T x T mask")
 
 
 def dense_choice(config: PretrainedConfig, reason: str) -> Choice:
@@ -128,19 +129,8 @@ def attention_backends() -> list[Backend]:
     return backends
 
 
-def known_attentions() -> list[str]:
-    """The names `model.attn_implementation` takes, beside kernels of the hub (`owner/name`)."""
-    return ["auto", *(backend.name for backend in attention_backends())]
-
-
-def check_asked(asked: str) -> None:
-    """A misspelt attention is found before a model is opened."""
-    from ..errors import nearest
-
+def _check_asked(asked: str) -> None:
+    """A misspelt name is found before the weights are read; `owner/name` is a kernel of the hub."""
     names = ["auto", PACKED, *FLASH, "flash_attention_4", "flex_attention", "sdpa", "eager"]
     if asked not in names and "/" not in asked:
         raise ModelError(f"model.attn_implementation is `{asked}`; {nearest(asked, names)}")
-
-
-def _attention_dropout(config: PretrainedConfig) -> float:
-    return float(getattr(config, "attention_dropout", 0.0) or 0.0)

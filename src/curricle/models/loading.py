@@ -32,7 +32,7 @@ def load_tokenizer(
     folder: str | Path | None = None,
     texts: Callable[[], Iterable[str]] | None = None,
 ) -> PreTrainedTokenizerBase:
-    """The model's tokenizer. A nano model's is trained on `texts()` and kept in `folder`, where a resumed run finds it."""
+    """The model's tokenizer. A nano model's is trained on `texts()` and kept in `folder` for a resumed run."""
     from transformers import AutoTokenizer
 
     if config.nano_type:
@@ -92,6 +92,7 @@ def add_adapter(model: Any, adapter: AdapterConfig, quantized: bool = False) -> 
         modules_to_save=adapter.modules_to_save or None,
         use_rslora=adapter.use_rslora,
         use_dora=adapter.use_dora,
+        ensure_weight_tying=_touches_tied_weights(model, adapter),
     )
     try:
         return get_peft_model(model, lora)
@@ -104,8 +105,17 @@ def add_adapter(model: Any, adapter: AdapterConfig, quantized: bool = False) -> 
         ) from error
 
 
+def _touches_tied_weights(model: Any, adapter: AdapterConfig) -> bool:
+    """Whether the adapter names the embedding or the head of a model in which they are one: both must stay one."""
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    tied = {name.rpartition(".")[2] for name, part in model.named_modules() if any(part is end for end in ends)}
+    targets = adapter.lora_target_modules
+    named = {*adapter.modules_to_save, *(targets if isinstance(targets, list) else ())}
+    return bool(getattr(model.config, "tie_word_embeddings", False) and tied & named)
+
+
 def refuse_prompt_learning(model: Any) -> None:
-    """Virtual tokens shift every position: supervised positions and packed documents would no longer be where we look."""
+    """Virtual tokens shift every position: nothing supervised or packed would be where we look for it."""
     for adapter in getattr(model, "peft_config", {}).values():
         if getattr(adapter, "is_prompt_learning", False):
             raise ModelError(
@@ -188,13 +198,19 @@ def _instead(folder: Path) -> str:
 @contextmanager
 def _one_line(config: ModelConfig, what: str) -> Iterator[None]:
     """What transformers says in a page, in one line; anything that is not the user's doing passes through."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
     name = config.name_or_path
     try:
         yield
+    except (SafetensorError, StrictDataclassError) as error:
+        raise ModelError(f"the {what} of {name} cannot be read: {_flat(error)}") from error
     except ValueError as error:
         if "trust_remote_code" in str(error) and not config.trust_remote_code:
             raise ModelError(
-                f"{name} brings Python code of its own, which is not run; set model.trust_remote_code: true if you trust it"
+                f"{name} brings Python code of its own, which is not run; "
+                "set model.trust_remote_code: true if you trust it"
             ) from error
         raise ModelError(f"the {what} of {name} cannot be loaded: {_flat(error)}") from error
     except OSError as error:
@@ -230,8 +246,8 @@ def _set_pad_token(tokenizer: Any, config: ModelConfig) -> None:
         tokenizer.pad_token = config.pad_token
     elif tokenizer.pad_token is None:
         raise ModelError(
-            f"the tokenizer of {config.name_or_path} has no pad token; set model.pad_token to one of its tokens, such as "
-            f"`{tokenizer.eos_token or tokenizer.unk_token}` (labels come from our own masks, so nothing is unlearned)"
+            f"the tokenizer of {config.name_or_path} has no pad token; set model.pad_token to one of its tokens, "
+            f"such as `{tokenizer.eos_token or tokenizer.unk_token}` (labels are masked by position)"
         )
 
 
@@ -251,6 +267,7 @@ def _nano_tokenizer(config: ModelConfig, folder: str | Path | None, texts: Calla
 
 
 def _nano_settings(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | None) -> Any:
+    from huggingface_hub.errors import StrictDataclassError
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     kind, shape = str(config.nano_type), {key: value for key, value in config.shape.items() if key != "vocab_size"}
@@ -262,7 +279,10 @@ def _nano_settings(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | Non
             raise ModelError(f"model.shape has `{key}`, which a {kind} config lacks; {nearest(key, known)}")
     vocab_size = config.shape.get("vocab_size", NANO_VOCABULARY) if tokenizer is None else len(tokenizer)
     ids = {} if tokenizer is None else {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
-    return nano_config(kind, vocab_size, **ids, **shape)
+    try:
+        return nano_config(kind, vocab_size, **{**ids, **shape})
+    except (ValueError, StrictDataclassError) as error:
+        raise ModelError(f"{config.name_or_path} with shape {config.shape} cannot be made: {_flat(error)}") from error
 
 
 def _nano_model(config: ModelConfig, attn: str | None, tokenizer: PreTrainedTokenizerBase | None) -> Any:
@@ -271,9 +291,4 @@ def _nano_model(config: ModelConfig, attn: str | None, tokenizer: PreTrainedToke
 
     _register(attn)
     dtype = torch.float32 if config.dtype == "auto" else getattr(torch, config.dtype)
-    try:
-        return AutoModelForCausalLM.from_config(
-            _nano_settings(config, tokenizer), attn_implementation=attn, dtype=dtype
-        )
-    except (ValueError, KeyError) as error:
-        raise ModelError(f"{config.name_or_path} with shape {config.shape} cannot be made: {_flat(error)}") from error
+    return AutoModelForCausalLM.from_config(_nano_settings(config, tokenizer), attn_implementation=attn, dtype=dtype)

@@ -47,11 +47,11 @@ def verify_packing(model: Any, choice: Choice | None = None) -> Choice:
         for candidate in tries:
             problem = _problem(model, inner, candidate.name, dense.name)
             if problem is None:
-                reason = f"{choice.name}: {problems[0]}; packed rows use a dense mask" if problems else candidate.reason
+                reason = f"{problems[0]}; packed rows use a dense mask" if problems else candidate.reason
                 return candidate._replace(reason=reason)
-            problems.append(problem)
+            problems.append(f"{candidate.name}: {problem}")
         _use(inner, choice.name)
-    raise ModelError(f"this model cannot isolate packed documents ({problems[-1]}); set data.packing: none")
+    raise ModelError(f"this model cannot isolate packed documents ({'; '.join(problems)}); set data.packing: none")
 
 
 def _problem(model: Any, inner: Any, name: str, stock: str) -> str | None:
