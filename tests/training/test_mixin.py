@@ -215,7 +215,7 @@ class Double(Weighting):
     known_beforehand = True
 
     def __call__(self, tokens: Any) -> tuple[torch.Tensor, dict[str, float]]:
-        return torch.full((len(tokens),), 2.0), {}
+        return torch.full((len(tokens),), 2.0), {"weight_mean": 2.0}
 
 
 def test_weights_scale_the_gradient_and_not_the_reported_loss(tmp_path: Path) -> None:
@@ -223,6 +223,7 @@ def test_weights_scale_the_gradient_and_not_the_reported_loss(tmp_path: Path) ->
     trainer(tmp_path / "two", max_steps=1, dials={"weighting": Double()}).train()
     (_, loss, norm), (_, other, double) = losses(tmp_path / "one")[0], losses(tmp_path / "two")[0]
     assert other == loss
+    assert JsonLog(tmp_path / "two" / "metrics.jsonl").rows()[0]["weight_mean"] == 2.0
     assert double == pytest.approx(2 * norm, rel=1e-6)
 
 

@@ -29,7 +29,12 @@ class StepBooks:
     loss_sums: list[torch.Tensor] = field(default_factory=list)
     example_losses: list[torch.Tensor] = field(default_factory=list)
     example_counts: list[torch.Tensor] = field(default_factory=list)
-    metrics: list[dict[str, torch.Tensor]] = field(default_factory=list)
+    metric_sums: dict[str, float] = field(default_factory=dict)
+
+    def add_metrics(self, metrics: dict[str, float], num_tokens: int) -> None:
+        """What a weighting says of one micro batch; the step's value is the mean over tokens."""
+        for name, value in metrics.items():
+            self.metric_sums[name] = self.metric_sums.get(name, 0.0) + value * num_tokens
 
     def add(self, examples: list[int], tokens: int, loss_n: torch.Tensor, doc_n: torch.Tensor) -> None:
         """A micro batch: its examples in order; each supervised token's unweighted loss and document number."""
@@ -44,10 +49,12 @@ class StepBooks:
 
     def close(self, stop_asked: bool) -> dict[str, Any]:
         """Totals over ranks: the token-mean loss before weighting, counts, per-domain loss, and whether to stop."""
-        sums = torch.stack(self.loss_sums).sum()
-        head = torch.stack([sums, *(sums.new_tensor(float(v)) for v in (self.supervised, self.tokens, stop_asked))])
-        total = all_sum(torch.cat([head, self._domain_sums()])).tolist()
-        loss, supervised, tokens, stop, *domains = total
+        names = sorted(self.metric_sums)
+        numbers = (self.supervised, self.tokens, stop_asked, *(self.metric_sums[name] for name in names))
+        loss_sum = torch.stack(self.loss_sums).sum()
+        head = torch.stack([loss_sum, *(loss_sum.new_tensor(float(number)) for number in numbers)])
+        loss, supervised, tokens, stop, *rest = all_sum(torch.cat([head, self._domain_sums()])).tolist()
+        metrics, domains = rest[: len(names)], rest[len(names) :]
         half = len(self.domain_names)
         return {
             "loss": loss / max(1.0, supervised),
@@ -57,6 +64,7 @@ class StepBooks:
             "domain_loss": {
                 name: domains[i] / domains[half + i] for i, name in enumerate(self.domain_names) if domains[half + i]
             },
+            **{name: value / max(1.0, supervised) for name, value in zip(names, metrics, strict=True)},
         }
 
     def _domain_sums(self) -> torch.Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,12 +18,22 @@ import torch
 from ..errors import TrainingError
 from ..runtime.progress import say
 from ..runtime.ranks import all_sum
-
-if TYPE_CHECKING:
-    from .mixin import CurricleMixin
+from .batches import Rows
 
 
-def longest_batch(trainer: CurricleMixin) -> dict[str, Any]:
+class Fitting(Protocol):
+    """What the search needs of a trainer."""
+
+    args: Any
+    model: Any
+    train_dataset: Any
+    rows: Rows
+
+    def losses_of(self, model: Any, inputs: dict[str, Any]) -> Any: ...
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]: ...
+
+
+def longest_batch(trainer: Fitting) -> dict[str, Any]:
     """The largest micro batch that this table and these arguments can make."""
     table, rows, size = trainer.train_dataset, trainer.rows, trainer.args.per_device_train_batch_size
     by_length = np.argsort(-table.lengths, kind="stable").tolist()
@@ -37,7 +47,7 @@ def longest_batch(trainer: CurricleMixin) -> dict[str, Any]:
     return rows.collate(table, [row] * size)
 
 
-def fit_batch(trainer: CurricleMixin) -> None:
+def fit_batch(trainer: Fitting) -> None:
     """Shrink the micro batch until it fits, at an equal global batch; a row that does not fit alone is an error."""
     args = trainer.args
     while not _fits(trainer):
@@ -56,7 +66,7 @@ def fit_batch(trainer: CurricleMixin) -> None:
         )
 
 
-def _fits(trainer: CurricleMixin) -> bool:
+def _fits(trainer: Fitting) -> bool:
     """Whether every rank gets through one largest micro batch."""
     try:
         with _untouched(trainer):
@@ -72,7 +82,7 @@ def _fits(trainer: CurricleMixin) -> bool:
     return all_sum(torch.tensor(failed, device=trainer.args.device)).item() == 0
 
 
-def _try(trainer: CurricleMixin) -> None:
+def _try(trainer: Fitting) -> None:
     model = trainer.model
     trained = [p for p in model.parameters() if p.requires_grad]
     moments = [torch.ones(p.numel() * 2, dtype=torch.float32, device=p.device) for p in trained]
@@ -84,7 +94,7 @@ def _try(trainer: CurricleMixin) -> None:
 
 
 @contextmanager
-def _untouched(trainer: CurricleMixin) -> Iterator[None]:
+def _untouched(trainer: Fitting) -> Iterator[None]:
     """Gradients, mode and random state end as they began."""
     model = trainer.model
     mode, cuda = model.training, list(range(torch.cuda.device_count()))

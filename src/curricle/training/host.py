@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
 from ..data.table import TokenTable
 from ..errors import RecipeError, TrainingError
-
-if TYPE_CHECKING:
-    from .mixin import CurricleMixin
+from .monitors import Monitor
 
 
 def take_tables(kwargs: dict[str, Any]) -> dict[str, TokenTable]:
@@ -25,7 +23,7 @@ def take_tables(kwargs: dict[str, Any]) -> dict[str, TokenTable]:
     return tables
 
 
-def adopt_tables(trainer: CurricleMixin, tables: dict[str, TokenTable]) -> tuple[TokenTable, Any]:
+def adopt_tables(trainer: Trainer, tables: dict[str, TokenTable]) -> tuple[TokenTable, Any]:
     """The tables to work on: those that were given, or the host's tokenized data turned into tables."""
     train = tables.get("train_dataset") or _table_of(trainer.train_dataset, "train_dataset")
     if "eval_dataset" in tables or trainer.eval_dataset is None:
@@ -45,7 +43,7 @@ def _table_of(dataset: Any, name: str) -> TokenTable:
     return TokenTable.from_rows(dataset)
 
 
-def must_delegate(trainer: CurricleMixin, dialled: bool) -> bool:
+def must_delegate(trainer: Trainer, dialled: bool) -> bool:
     """Whether the loss has to stay the host's own because a setting of the host changes it."""
     args = trainer.args
     reasons = [
@@ -76,10 +74,19 @@ def prepare_arguments(args: Any) -> None:
     args.logging_nan_inf_filter = False
 
 
+class Stepping(Protocol):
+    """What the callback below needs of a trainer."""
+
+    monitor: Monitor
+    model_wrapped: Any
+
+    def end_step(self, control: Any) -> None: ...
+
+
 class StepEnd(TrainerCallback):
     """Runs after every other callback of the step, so that a request to stop is the last word."""
 
-    def __init__(self, trainer: CurricleMixin) -> None:
+    def __init__(self, trainer: Stepping) -> None:
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -85,7 +85,9 @@ class CurricleMixin(Host):
         self.eval_extras = eval_extras
         self.monitor = Monitor(None, 0.0)
         self.books = StepBooks()
-        self._closed_step = -1
+        self._closed_step, self._stopped = -1, False
+        self._step_row: dict[str, Any] = {}
+        self._examples: list[int] = []
         if self.delegates:
             self.loss_is_scaled_for_ga = None
         if not self.delegates:
@@ -121,7 +123,7 @@ class CurricleMixin(Host):
     # ---- one micro batch --------------------------------------------------------------------------------------------
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        self._examples = inputs.pop("example_ids", None)
+        self._examples = inputs.pop("example_ids", [])
         return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(
@@ -134,6 +136,7 @@ class CurricleMixin(Host):
         result = self.losses_of(model, inputs)
         if self.our_rows:
             self.books.add(self._examples, num_tokens(inputs), result.loss_n, result.tokens.doc_n)
+            self.books.add_metrics(result.metrics, result.loss_n.numel())
             self.batches.consumed()
         items = num_items_in_batch if num_items_in_batch is not None else max(1, result.loss_n.numel())
         return result.loss_sum / items * self.accelerator.num_processes
