@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from .files import atomic_folder
+from .files import atomic_folder, disk_error
 
 
 def cache_root() -> Path:
@@ -16,9 +17,19 @@ def cache_root() -> Path:
 
 
 def cached_folder(kind: str, key: str, build: Callable[[Path], None]) -> Path:
-    """The folder `kind/key`, built once. Two processes may build at once: the work is the same and one copy stays."""
+    """The folder `kind/key`, built once: of several processes that want it (ranks, say) one builds, the rest wait."""
     path = cache_root() / kind / key
-    if not path.is_dir():
-        with atomic_folder(path) as scratch:
-            build(scratch)
+    if path.is_dir():
+        return path
+    try:
+        locks = cache_root() / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = (locks / f"{kind}-{key}").open("a")
+    except OSError as error:
+        raise disk_error(path, error) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.is_dir():
+            with atomic_folder(path) as scratch:
+                build(scratch)
     return path

@@ -13,7 +13,7 @@ import numpy as np
 
 def derive_seed(seed: int, *names: str | int) -> int:
     """A 63-bit seed for one named stream, the same on every machine and Python version."""
-    digest = hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest()
+    digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
