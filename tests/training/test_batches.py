@@ -120,7 +120,7 @@ def test_progress_counts_what_was_trained_on() -> None:
             assert told["epoch"] == pytest.approx(trained.total() / 10)
             assert told["fill"] == pytest.approx(sum(table.lengths[row].sum() for row in step) / (2 * 16))
             assert 0 <= told["draws"] - trained.total() <= 4  # the window
-            assert told["repeats"] == max(0, told["draws"] - 10)
+            assert told["repeats"] == sum(times - 1 for times in trained.values())
             assert told["passes"] == (told["draws"] - 1) // 10
 
 
@@ -166,6 +166,17 @@ def test_resume_under_other_batches_is_refused() -> None:
     ):
         with pytest.raises(RunError, match=told):
             OrderedBatches(make_table(), Order(), rows, layout).load_state_dict(state)
+
+
+def test_repeats_go_on_after_a_resume() -> None:
+    unbroken = OrderedBatches(make_table(), Order(), ROWS, Layout())
+    resumed = OrderedBatches(make_table(), Order(), ROWS, Layout())
+    resumed.load_state_dict(take_state(Layout(), ROWS, micros=30))
+    take(unbroken, 30)
+    for batches in (unbroken, resumed):
+        take(batches, 10)
+    assert unbroken.progress() == resumed.progress()
+    assert unbroken.progress()["repeats"] > 0
 
 
 def test_resume_inside_a_larger_micro_batch_is_refused() -> None:

@@ -20,7 +20,7 @@ So the state is never asked of the stream at save time: a short ring keeps a mar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -115,6 +115,7 @@ class Mark:
     """A point between two micro batches."""
 
     num_rows: int
+    num_repeats: int
     stream: StreamState
     packer: tuple[tuple[int, ...], tuple[int, int, int]]
 
@@ -156,6 +157,7 @@ class OrderedBatches(IterableDataset[Batch]):
         num_slots = self.rows.num_slots(lengths_r, batch)
         self._drawn[self._num_drawn] = Drawn(step, rows, int(lengths_r.sum()), num_slots)
         self._num_drawn += 1
+        self._count_repeats(rows)
         self._remember(mark.num_rows + len(rows))
         return self.rows.collate(self.table, rows[layout.process_index * batch :][:batch])
 
@@ -165,8 +167,15 @@ class OrderedBatches(IterableDataset[Batch]):
             return None
         return self.stream.draw(progress)
 
+    def _count_repeats(self, rows: Iterable[Iterable[int]]) -> None:
+        for row in rows:
+            for example in row:
+                self._num_repeats += self._dealt[example]
+                self._dealt[example] = 1
+
     def _remember(self, num_rows: int) -> None:
-        self._marks[self._num_drawn] = Mark(num_rows, self.stream.snapshot(), self.packer.snapshot())
+        snapshots = self.stream.snapshot(), self.packer.snapshot()
+        self._marks[self._num_drawn] = Mark(num_rows, self._num_repeats, *snapshots)
         # Kept: the step in training, and as much again that a loader may have drawn ahead.
         old = self._num_drawn - 2 * self.layout.gradient_accumulation_steps - 2
         self._marks.pop(old, None)
@@ -193,7 +202,7 @@ class OrderedBatches(IterableDataset[Batch]):
             "epoch": num_documents / len(self._pool),
             "passes": max(mark.stream.pass_, 0),
             "draws": mark.stream.num_draws,
-            "repeats": mark.stream.num_repeats,
+            "repeats": mark.num_repeats,
             "fill": sum(drawn.num_tokens for drawn in same_step) / num_slots if num_slots else 1.0,
             **self.order.metrics(),
         }
@@ -235,6 +244,10 @@ class OrderedBatches(IterableDataset[Batch]):
     def _begin(self, num_rows: int) -> None:
         self._num_drawn = self._num_consumed = 0
         self._drawn, self._marks = {}, {}
+        dealt = self.stream.draws()  # what waits in the packer was drawn, but is in no row yet
+        np.subtract.at(dealt, list(self.packer.snapshot()[0]), 1)
+        self._dealt = bytearray(dealt > 0)
+        self._num_repeats = int(dealt.sum() - (dealt > 0).sum())
         self._remember(num_rows)
 
     def _identity(self) -> dict[str, int]:
