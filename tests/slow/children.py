@@ -107,13 +107,14 @@ def complete(work: Callable[..., None], *args: Any, said: Path) -> None:
     assert code == 0, f"exit {code}:\n{said.read_text()[-3000:]}"
 
 
-def command_line(*arguments: str) -> None:
-    """`curricle ...`, with its exit code."""
+def command_line(folder: Path, *arguments: str) -> None:
+    """`curricle ...` in a folder, with its exit code."""
     import torch
 
     from curricle.cli import main
 
     torch.set_num_threads(1)
+    os.chdir(folder)
     sys.exit(main(arguments))
 
 

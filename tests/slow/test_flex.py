@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 import torch
-from models.families import DOC_LENS, build, logits_alone, packed_row, random_tokens
 
 from curricle.models.attention import packed_rows
+from models.families import DOC_LENS, build, logits_alone, packed_row, random_tokens
 
 pytestmark = [
     pytest.mark.slow,
