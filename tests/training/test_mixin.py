@@ -283,6 +283,11 @@ def test_a_setting_that_changes_the_loss_does_not_go_with_a_dial(tmp_path: Path)
         trainer(tmp_path, label_smoothing_factor=0.1)
 
 
+def test_a_router_s_loss_does_not_go_with_a_dial(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="output_router_logits"):
+        trainer(tmp_path, model("mixtral", num_local_experts=2, output_router_logits=True))
+
+
 def test_the_checkpoint_says_what_it_belongs_to(tmp_path: Path) -> None:
     trainer(tmp_path, save_strategy="steps", save_steps=2).train()
     state = read_json(tmp_path / "checkpoint-2" / "curricle_state.json")

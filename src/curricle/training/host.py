@@ -46,13 +46,14 @@ def _table_of(dataset: Any, name: str) -> TokenTable:
 def must_delegate(trainer: Trainer, dialled: bool) -> bool:
     """Whether the loss has to stay the host's own because a setting of the host changes it."""
     args = trainer.args
+    config = getattr(trainer.model, "config", None)
     reasons = [
         reason
         for asked, reason in (
             (getattr(trainer, "compute_loss_func", None) is not None, "compute_loss_func"),
             (args.label_smoothing_factor, "label_smoothing_factor"),
             (getattr(args, "loss_type", "nll") not in (None, "nll", "chunked_nll"), "loss_type"),
-            (getattr(trainer, "aux_loss_enabled", False), "the router's auxiliary loss (output_router_logits)"),
+            (getattr(config, "output_router_logits", False), "the router's auxiliary loss (output_router_logits)"),
             (args.use_liger_kernel, "use_liger_kernel"),
             (trainer.get_sp_size() > 1 or trainer.get_cp_size() > 1, "sequence or context parallelism"),
             (args.n_gpu > 1, "nn.DataParallel (several GPUs in one process; start with torchrun)"),
