@@ -91,6 +91,7 @@ class HeadTap:
         self._job.hidden_nh = self._job.kept(args[0])
         return (self._job.hidden_nh[:0],)
 
+    @torch.compiler.disable  # torch.compile would write out the loop over the vocabulary, strip by strip
     def _after(self, head: nn.Module, args: tuple[Tensor, ...], empty_logits: Tensor) -> None:
         if self._job is not None:
             self._job.measure_hidden(*matrix_of(head), self.plan)
