@@ -44,7 +44,7 @@ def lora(base: Any, dropout: float = 0.0) -> Any:
     return get_peft_model(base, LoraConfig(r=4, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM"))
 
 
-def arguments(folder: Path, **changes: Any) -> Any:
+def arguments(folder: Path, kind: Any = None, **changes: Any) -> Any:
     from transformers import TrainingArguments
 
     settings: dict[str, Any] = {
@@ -60,4 +60,4 @@ def arguments(folder: Path, **changes: Any) -> Any:
         "disable_tqdm": True,
         "seed": 7,
     }
-    return TrainingArguments(**{**settings, **changes})
+    return (kind or TrainingArguments)(**{**settings, **changes})

@@ -30,12 +30,13 @@ _FORKING.set_forkserver_preload(["curricle.training.sft", "curricle.training.hf"
 
 @dataclass(frozen=True)
 class Job:
-    """A small run on random documents, with dropout, that goes on from its newest whole checkpoint."""
+    """A small run on random documents that goes on from its newest whole checkpoint."""
 
     folder: Path
     host: Literal["hf", "trl"] = "hf"
     packing: Literal["ordered", "none"] = "ordered"
     adapter: bool = False
+    dropout: float = 0.1
     shape: dict[str, Any] = field(default_factory=dict)
     max_length: int = 64
     training: dict[str, Any] = field(default_factory=dict)
@@ -50,38 +51,31 @@ def build(job: Job) -> Any:
     from support import arguments, lora, model, table
 
     torch.set_num_threads(1)
-    net = model(attention_dropout=0.1, **job.shape)
-    net = lora(net, dropout=0.1) if job.adapter else net
-    args = arguments(job.folder, **job.training)
-    data = (
-        table(60, low=4, high=30) if job.max_length == 64 else table(60, low=job.max_length - 20, high=job.max_length)
-    )
-    given = {"train_dataset": data, "rows": Rows(job.max_length, job.packing, lookahead=8)}
+    net = model(attention_dropout=job.dropout, **job.shape)
+    net = lora(net, job.dropout) if job.adapter else net
+    given = {
+        "train_dataset": table(60, high=job.max_length // 2, domains=True),
+        "eval_dataset": table(13, seed=5, high=job.max_length // 2),
+        "rows": Rows(job.max_length, job.packing, lookahead=8),
+    }
     if job.host == "hf":
         from curricle.training.hf import Trainer
 
-        return Trainer(net, args, **given)
+        return Trainer(net, arguments(job.folder, **job.training), **given)
     from trl import SFTConfig
 
     from curricle.training.sft import SFTTrainer
 
-    settings = {name: value for name, value in args.to_dict().items() if name in ASKED | set(job.training)}
-    config = SFTConfig(**settings, bf16=False, activation_checkpointing=False, max_length=None)
+    ours = {"bf16": False, "activation_checkpointing": False, "max_length": None}
+    config = arguments(job.folder, kind=SFTConfig, **ours, **job.training)
     return SFTTrainer(net, config, processing_class=train_tokenizer(["a b c d"] * 4, 300), **given)
 
 
-ASKED = {"output_dir", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate"}
-ASKED |= {"report_to", "use_cpu", "save_strategy", "logging_steps", "disable_tqdm", "seed"}
-
-
 def train(job: Job) -> None:
-    """To the end, from wherever the folder stands; the weights go to `final.safetensors`."""
-    from safetensors.torch import save_file
-
+    """To the end, from wherever the folder stands; the model goes to `final/`."""
     trainer = build(job)
     trainer.train(resume_from_checkpoint=True)
-    state = {name: tensor.clone().contiguous() for name, tensor in trainer.model.state_dict().items()}
-    save_file(state, job.folder / "final.safetensors")
+    trainer.save_model(str(job.folder / "final"))
 
 
 def start(work: Callable[..., None], *args: Any, said: Path) -> ForkServerProcess:
@@ -150,4 +144,10 @@ def assert_same_run(folder: Path, other: Path) -> None:
     """The same log line by line, the same examples, the same weights bit for bit."""
     assert steps_told(folder) == steps_told(other)
     assert lines(folder / "consumed.jsonl") == lines(other / "consumed.jsonl")
-    assert (folder / "final.safetensors").read_bytes() == (other / "final.safetensors").read_bytes()
+    assert weights(folder).read_bytes() == weights(other).read_bytes()
+
+
+def weights(folder: Path) -> Path:
+    """The file of the trained weights."""
+    [file] = (folder / "final").glob("*model.safetensors")
+    return file
