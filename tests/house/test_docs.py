@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 BLOCK = re.compile(r"^```(?:bash|sh|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`((?:curricle|make) [^`\n]+)`")
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
@@ -33,6 +34,11 @@ def shown_commands(page: Path) -> list[str]:
     return [line.removeprefix("$ ").strip() for line in blocks.splitlines() if line.strip()]
 
 
+def named_commands(page: Path) -> list[str]:
+    """Commands within a sentence, in backticks."""
+    return INLINE.findall(re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     assert [str(target) for target in links(page) if not target.exists()] == []
@@ -49,7 +55,7 @@ def test_every_method_page_is_reached_from_the_front_page() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_shown_exist(page: Path) -> None:
-    for line in shown_commands(page):
+    for line in shown_commands(page) + named_commands(page):
         problem = what_is_wrong(line)
         assert problem is None, f"{name_of(page)}: `{line}`: {problem}"
 

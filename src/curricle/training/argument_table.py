@@ -85,7 +85,7 @@ LogLevel = Literal["debug", "info", "warning", "error", "critical", "passive"]
 
 _LOADER = "rows come ready from a memory-mapped table, in the order of the recipe; there is no loader to tune"
 _SELECTION = "set `selection.metric` (and `selection.patience`)"
-_PUSH = "a run does not upload; use `curricle export --push` on the finished one"
+_PUSH = "a run does not upload; use `curricle export --push-to-hub` on the finished one"
 _METRICS = "evaluation here is the token-weighted loss and the tasks of `evaluation`, never a compute_metrics function"
 _LEARN, _TURNS = "true is `every_turn`, false is `all`.", {True: "every_turn", False: "all"}
 _TRACKIO = "for `report_to: trackio` only"
@@ -149,17 +149,17 @@ TABLE: dict[str, Rule] = {
     # logs
     "logging_strategy": kept(When, "When to log.", "steps"),
     "logging_steps": kept(
-        Interval, "Log every so many steps; below 1 a share of all steps. metrics.jsonl has all.", 10
+        Interval, "Log every so many steps; below 1 a share of all steps. `metrics.jsonl` has all.", 10
     ),
     "logging_first_step": kept(bool, "Log the first step too.", True),
     "log_on_each_node": kept(bool, "Log on every machine, not on the first only."),
     "logging_nan_inf_filter": refused("it shows a NaN loss as 0; a run stops at NaN and names the examples"),
-    "include_num_input_tokens_seen": refused("metrics.jsonl counts tokens at every step"),
+    "include_num_input_tokens_seen": refused("`metrics.jsonl` counts tokens at every step"),
     "log_level": kept(LogLevel, "How much transformers says, on the main rank."),
     "log_level_replica": kept(LogLevel, "How much transformers says, on the other ranks."),
     "disable_tqdm": kept(bool, "No progress bar. By default a bar in terminals and notebooks."),
     "report_to": kept(
-        str | list[str], "Where metrics go besides the run folder: tensorboard, wandb, mlflow, ...", "none"
+        str | list[str], "Where metrics go besides the run folder: tensorboard, wandb, mlflow and their likes.", "none"
     ),
     "run_name": kept(str, "The run's name in those. By default recipe, arm and seed."),
     "project": kept(str, _TRACKIO),
@@ -195,7 +195,7 @@ TABLE: dict[str, Rule] = {
     "load_best_model_at_end": moved("selection.metric", "true is `loss`.", {True: "loss", False: ALREADY}),
     "metric_for_best_model": moved(
         "selection.metric",
-        "eval_loss is `loss`.",
+        "`eval_loss` is `loss`.",
         {"loss": "loss", "eval_loss": "loss", "chrf": "chrf", "eval_chrf": "chrf"},
     ),
     "greater_is_better": refused(_SELECTION + "; which way is better follows from the measure"),
@@ -210,7 +210,7 @@ TABLE: dict[str, Rule] = {
     "data_seed": refused("every random stream has its own seed, which follows from `seed`"),
     "train_sampling_strategy": moved(
         "data.packing",
-        "group_by_length saves padding, which `data.packing: ordered` leaves none of; order is set in `curriculum`.",
+        "`group_by_length` saves padding, which `data.packing: ordered` leaves none of; order is set in `curriculum`.",
         {"group_by_length": "ordered", "random": ALREADY},
     ),
     "shuffle_dataset": refused("order is set in `curriculum`; without one the rows are shuffled on every pass"),
@@ -232,7 +232,7 @@ TABLE: dict[str, Rule] = {
     "ddp_bucket_cap_mb": kept(Count | None, "Size of DDP's gradient buckets."),
     "ddp_broadcast_buffers": kept(bool | None, "Whether DDP broadcasts buffers."),
     "ddp_static_graph": kept(bool | None, "Tell DDP that the graph never changes."),
-    "ddp_backend": moved("distributed.backend", "nccl or gloo.", {"nccl": "nccl", "gloo": "gloo"}),
+    "ddp_backend": moved("distributed.backend", "`nccl` or `gloo`.", {"nccl": "nccl", "gloo": "gloo"}),
     "ddp_timeout": kept(Count, "Seconds until a waiting rank gives up."),
     "fsdp": refused("set `distributed: {enabled: true, fsdp: {}}`, which is FSDP2 and checked to be on"),
     "fsdp_config": refused("set it in `distributed.fsdp`"),
@@ -241,8 +241,8 @@ TABLE: dict[str, Rule] = {
     "debug": refused("a NaN or infinite loss stops the run and names step and examples"),
     "skip_memory_metrics": refused("peak memory is always measured"),
     "do_train": refused("`curricle train` trains"),
-    "do_eval": refused("set `training.eval_strategy`, or use `curricle evaluate`"),
-    "do_predict": refused("use `curricle predict`"),
+    "do_eval": refused("set `training.eval_strategy`; `evaluation` measures the finished run"),
+    "do_predict": refused("a run trains and measures; it writes no answers"),
     # SFTConfig only
     "model_init_kwargs": refused(_MODEL),
     "trust_remote_code": moved("model.trust_remote_code", "Never on unless asked."),
