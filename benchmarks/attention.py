@@ -93,13 +93,18 @@ def timed(model: PreTrainedModel, row: dict[str, Tensor], lengths: list[int], ou
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kv-heads", type=int, default=6, choices=[1, 2, 3, 6], help="6: as many as query heads")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     model, peer_version = build_model(arguments.kv_heads), versioned("transformers")
     for num_tokens, target in TARGETS.items():
         lengths = draw_lengths(num_tokens)
         row = packed_row(lengths)
-        name, about = f"attention.packed_{num_tokens}", {"documents": len(lengths), "kv_heads": arguments.kv_heads}
+        name, about = (
+            f"attention.packed_{num_tokens}",
+            {"documents": len(lengths), "kv_heads": arguments.kv_heads, "threads": arguments.threads},
+        )
         difference = largest_difference(model, row, lengths)
         figure(f"{name}.difference_fp32", ours=difference, target=1e-5, direction="at_most", **about)
         ours, peer = (timed(model, row, lengths, ours=ours) for ours in (True, False))
