@@ -26,6 +26,8 @@ def export(
     cast once, to `dtype` (by default the base model's own). `push_to_hub` names a repository to upload to as well.
     """
     folder, out = find_run(Path(run)), Path(out)
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file; give a folder to write the model to")
     if out.exists() and any(out.iterdir()) and not force:
         raise RunError(f"{out} is not empty; give another folder, or --force to replace it")
     model, tokenizer = _load(folder / "model", dtype)

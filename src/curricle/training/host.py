@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ..data.table import TokenTable
 from ..errors import RecipeError, TrainingError
@@ -73,6 +74,12 @@ def prepare_arguments(args: Any) -> None:
         args.ddp_find_unused_parameters = False
     # The filter would log a loss of 0 in place of NaN and train on; we stop instead.
     args.logging_nan_inf_filter = False
+
+
+def quiet_progress(trainer: Trainer) -> None:
+    """The host prints to standard output, which is kept for results; our own ticker speaks instead."""
+    for theirs in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(theirs)
 
 
 class Stepping(Protocol):

@@ -40,6 +40,7 @@ from .monitors import Monitor
 from .patience import Patience
 from .rows import for_model, identity
 from .signals import StopRequest
+from .ticker import Ticker
 
 if TYPE_CHECKING:
     import transformers
@@ -94,6 +95,7 @@ class CurricleMixin(Host):
             self.tap = HeadTap(self.accelerator.unwrap_model(self.model))
         if self.our_rows:
             host.prepare_arguments(self.args)
+            host.quiet_progress(self)
             self.train_dataset, self.eval_dataset = host.adopt_tables(self, tables)
             self.order, self.rows = order or Order(), rows or Rows(pad_id=self.pad_id)
             self.patience = patience
@@ -186,7 +188,7 @@ class CurricleMixin(Host):
         progress = self.batches.progress()
         self.state.epoch = progress["epoch"]
         stop = row.pop("stop")
-        self.monitor.step(row | progress, self.batches.rows_of_step(step))
+        self.ticker.step(self.monitor.step(row | progress, self.batches.rows_of_step(step)))
         if stop:
             control.should_save = control.should_training_stop = self._stopped = True
 
@@ -213,11 +215,13 @@ class CurricleMixin(Host):
         else:
             self.monitor.start_over()
         self.args.ignore_data_skip = True  # our stream stands where the checkpoint left it; skipping would skip twice
+        self.ticker = Ticker(self.args.max_steps, int(self.args.logging_steps), bar=not self.args.disable_tqdm)
         try:
             with self.stop_request:
                 result = super().train(str(start) if start else None, *args, **kwargs)
         finally:
             self.monitor.close()
+            self.ticker.close()
         if self._stopped and self.state.global_step < self.args.max_steps:
             raise Interrupted(
                 f"stopped by {self.stop_request.asked or 'another rank'} after step {self.state.global_step} of "
@@ -298,6 +302,7 @@ class CurricleMixin(Host):
         if self.eval_extras is not None:
             metrics |= self.eval_extras(self.model)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        say(f"held out: {', '.join(f'{name} {value:.6g}' for name, value in metrics.items())}")
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.monitor.restart_clock()
