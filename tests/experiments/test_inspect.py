@@ -64,7 +64,7 @@ def test_packing_adds_up() -> None:
     for row in shown.rows:
         assert row.num_tokens == sum(length[name] for name in row.examples) <= 512
         assert row.fill == row.num_tokens / 512
-    assert shown.one_pass.draws == shown.num_examples == 40
+    assert shown.one_pass.documents_per_pass == shown.num_examples == 40
     assert f"fill {shown.one_pass.fill:.3f}" in str(shown)
 
 

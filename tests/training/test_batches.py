@@ -197,7 +197,7 @@ def test_the_plan_is_what_the_uniform_order_takes(epochs: float, rows: Rows) -> 
     """After exactly the planned rows every example has been trained on exactly `epochs` times."""
     table = make_table(60)
     plan = plan_steps(table, rows, Layout(), epochs)
-    assert plan.draws == 60 * epochs
+    assert plan.documents_per_pass == 60
     assert plan.steps == plan.rows
     assert plan_steps(table, rows, Layout(2, 2), epochs).steps == -(-plan.rows // 4)
     batches = OrderedBatches(table, Order(), rows, Layout())
@@ -209,7 +209,6 @@ def test_part_of_an_epoch_is_that_part_of_its_rows() -> None:
     one, some = (plan_steps(table, ROWS, Layout(), epochs) for epochs in (1, 0.25))
     assert some.rows == -(-one.rows // 4)
     assert some.steps_per_epoch == one.steps_per_epoch
-    assert some.draws == 15
 
 
 def test_the_plan_counts_tokens_and_waste() -> None:
@@ -239,7 +238,7 @@ def test_long_plans_are_scaled_from_a_part(monkeypatch: pytest.MonkeyPatch) -> N
     exact = plan_steps(table, ROWS, Layout(), 40)
     monkeypatch.setattr("curricle.training.batches.MEASURED_DRAWS", 500)
     scaled = plan_steps(table, ROWS, Layout(), 40)
-    assert scaled.draws == exact.draws == 2000
+    assert scaled.documents_per_pass == exact.documents_per_pass
     assert scaled.rows == pytest.approx(exact.rows, rel=0.02)
     assert scaled.steps_per_epoch == pytest.approx(exact.steps_per_epoch, abs=1)
 

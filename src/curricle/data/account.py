@@ -92,10 +92,16 @@ _WORDS = {
 def report_lines(report: Mapping[str, Any]) -> list[str]:
     """The account for a person: what is always worth knowing, then what happened at all."""
     examples, tokens = report["examples"], report["tokens"]
-    lines = [
+    summary = (
         f"{examples:,} examples, {tokens:,} tokens, {report['supervised_tokens']:,} learned "
         f"({report['supervised_share']:.1%}); longest {report['longest']:,}"
-    ]
+    )
+    return [summary, *remarks(report), *report["notes"]]
+
+
+def remarks(report: Mapping[str, Any]) -> list[str]:
+    """What reading and encoding left out, cut, split or wrote otherwise; nothing when they did not."""
+    lines = list(report.get("read_remarks", ()))
     said = ("rows", "examples", "tokens", "supervised_tokens")
     for name, words in _WORDS.items():
         if report[name] and name not in said:
@@ -105,4 +111,4 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"{number:,} answers come after {lead!r}, which the template writes before a plain answer")
     for reason, skipped in report["skipped"].items():
         lines.append(f"skipped {skipped['count']:,}: {reason} (first: {', '.join(skipped['places'])})")
-    return lines + list(report["notes"])
+    return lines

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from .sources import ExampleSource
 
-VERSION = 1
+VERSION = 2
 """Changes when the same input would give another table."""
 
 CHUNK = 256
@@ -57,12 +57,16 @@ def encode(source: ExampleSource, tokenizer: PreTrainedTokenizerBase, config: Da
 
     def build(folder: Path) -> None:
         encoder = ChunkEncoder(tokenizer, config)
-        write_table(folder, source, encoder, num_processes(config), lambda: source.report.lines())
+        write_table(folder, source, encoder, num_processes(config), lambda: _account_of(source))
 
     table = TokenTable.load(cached_folder("tables", key, build))
     for line in table.report["notes"]:
         say(line)
     return table
+
+
+def _account_of(source: ExampleSource) -> dict[str, list[str]]:
+    return {"read": source.report.lines(), "read_remarks": source.report.remarks()}
 
 
 def encode_examples(examples: Iterable[Example], tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> TokenTable:
@@ -79,16 +83,16 @@ def write_table(
     examples: Iterable[Example],
     encoder: ChunkEncoder,
     processes: int,
-    read_lines: Callable[[], list[str]] = list,
+    read_account: Callable[[], dict[str, list[str]]] = dict,
 ) -> None:
-    """Encode a stream into a folder. `read_lines` is asked once the stream has ended."""
+    """Encode a stream into a folder. `read_account` is asked once the stream has ended."""
     writer, account = TableWriter(folder), Account()
     try:
         for encoded, part in encoded_chunks(examples, encoder, processes):
             writer.append(encoded)
             account.merge(part)
         _refuse_nothing(account)
-        writer.close(_report(account, encoder, encoder.config) | {"read": read_lines()})
+        writer.close(_report(account, encoder, encoder.config) | read_account())
     finally:
         writer.abandon()
 

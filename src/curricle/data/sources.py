@@ -82,7 +82,14 @@ class ReadReport:
 
     def lines(self) -> list[str]:
         """The account for a person: one line a file, one a reason."""
-        out = [f"{path}: {count:,} rows, {self.formats[path]}" for path, count in self.files.items()]
+        return [
+            *(f"{path}: {count:,} rows, {self.formats[path]}" for path, count in self.files.items()),
+            *self.remarks(),
+        ]
+
+    def remarks(self) -> list[str]:
+        """What was not as asked: rows left out, empty targets, fewer rows than named."""
+        out = []
         for reason, skipped in sorted(self.skipped.items()):
             out.append(f"skipped {skipped.count:,} rows: {reason} (first: {', '.join(skipped.places)})")
         if self.empty_targets.count:

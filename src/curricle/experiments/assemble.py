@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..curriculum.layers import Depth
 from ..curriculum.order import Order
+from ..data.account import remarks
 from ..data.encode import encode
 from ..data.sources import read_examples
 from ..data.table import TokenTable
@@ -29,6 +30,8 @@ from .recipe import Settings
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from ..models.choose import Choice
+
 SUBSET = 64
 """Held-out examples that chrF answers at each evaluation, when the recipe names no number."""
 
@@ -45,6 +48,11 @@ class Material:
     @property
     def pad_id(self) -> int:
         return self.tokenizer.pad_token_id or 0
+
+    def remarks(self) -> list[str]:
+        """What reading and encoding left out, cut or changed, for a person."""
+        tables = {"data.train": self.train, "data.eval": self.eval}
+        return [f"{name}: {line}" for name, table in tables.items() if table for line in remarks(table.report)]
 
 
 def _texts(settings: Settings) -> Iterator[str]:
@@ -74,26 +82,34 @@ def gather(settings: Settings) -> Material:
     return Material(settings, tokenizer, train, held_out)
 
 
-def make_model(material: Material, seed: int, folder: str | Path) -> Any:
-    """The model with the attention its rows need, proved on itself."""
+def choose(material: Material) -> Choice:
+    """The attention this arm's rows need, from the model's config alone. What is wrong with a model's folder is found
+    here, before anything is written or loaded."""
     import torch
 
     from ..models.choose import choose_attention
-    from ..models.loading import load_model, model_settings, refuse_prompt_learning
-    from ..models.probe import verify_packing
+    from ..models.loading import check_weights, model_settings
 
-    settings = material.settings
-    config, packing = settings.model, settings.data.packing
-    if config.nano_type and config.adapter is not None:
-        config = _saved_base(config, material, seed, Path(folder) / "base")
+    settings, config = material.settings, material.settings.model
     device = "cuda" if torch.cuda.is_available() and not settings.training.get("use_cpu") else "cpu"
     half = "bfloat16" if uses_bf16(settings.training) else "float16" if settings.training.get("fp16") else config.dtype
     dtype = torch.float32 if half == "auto" else getattr(torch, half)
     model_config = model_settings(config, material.tokenizer)
-    choice = choose_attention(model_config, device, dtype, packing, asked=config.attn_implementation)
+    check_weights(config)
+    return choose_attention(model_config, device, dtype, settings.data.packing, asked=config.attn_implementation)
+
+
+def make_model(material: Material, seed: int, folder: str | Path) -> Any:
+    """The model with the attention its rows need, proved on itself."""
+    from ..models.loading import load_model, refuse_prompt_learning
+    from ..models.probe import verify_packing
+
+    config, choice = material.settings.model, choose(material)
+    if config.nano_type and config.adapter is not None:
+        config = _saved_base(config, material, seed, Path(folder) / "base")
     model = load_model(config, attn=choice.name, tokenizer=material.tokenizer, seed=seed)
     refuse_prompt_learning(model)
-    if packing == "ordered":
+    if material.settings.data.packing == "ordered":
         choice = verify_packing(model, choice)
     say(str(choice))
     return model
@@ -168,12 +184,16 @@ class PlannedLayout:
     process_index: int = 0
 
 
-def plan_rows(material: Material, seed: int) -> StepPlan:
-    """The run's rows by packing the uniform order: the same for every arm on the same data."""
+def layout_of(material: Material, seed: int) -> PlannedLayout:
     training = material.settings.training
     batch, accumulation = training["per_device_train_batch_size"], training["gradient_accumulation_steps"]
-    layout = PlannedLayout(batch, accumulation, training["max_steps"], seed)
-    return plan_steps(material.train, rows_of(material), layout, float(training["num_train_epochs"]))
+    return PlannedLayout(batch, accumulation, training["max_steps"], seed)
+
+
+def plan_rows(material: Material, seed: int) -> StepPlan:
+    """The run's rows by packing the uniform order: the same for every arm on the same data."""
+    epochs = float(material.settings.training["num_train_epochs"])
+    return plan_steps(material.train, rows_of(material), layout_of(material, seed), epochs)
 
 
 def run_length(material: Material, seed: int) -> Length:

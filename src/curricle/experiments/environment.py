@@ -18,16 +18,20 @@ def environment() -> dict[str, Any]:
 
     cuda = torch.cuda.is_available()
     return {
-        "curricle": metadata.version("curricle"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        "versions": versions(),
         "device": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "world_size": world_size(),
         "command": sys.argv,
         "git": git_revision(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Curricle and of the libraries whose numbers it passes on."""
+    return {name: metadata.version(name) for name in ("curricle", *LIBRARIES)}
 
 
 def git_revision() -> str | None:

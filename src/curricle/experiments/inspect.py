@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .resolve import Arm, resolve
@@ -123,16 +123,11 @@ def _arm(recipe: AnyRecipe, overrides: Sequence[str], arm: str | None) -> tuple[
 def _first_rows(arm: Arm, seed: int, num_rows: int) -> tuple[list[TakenRow], int, StepPlan]:
     from ..curriculum.order import Order
     from ..training.batches import OrderedBatches, plan_steps
-    from .assemble import PlannedLayout, gather, rows_of, run_length
+    from .assemble import gather, layout_of, rows_of, run_length
 
-    material, training = gather(arm.settings), arm.settings.training
+    material = gather(arm.settings)
     table, rows = material.train, rows_of(material)
-    layout = PlannedLayout(
-        training["per_device_train_batch_size"],
-        training["gradient_accumulation_steps"],
-        run_length(material, seed).max_steps,
-        seed,
-    )
+    layout = replace(layout_of(material, seed), max_steps=run_length(material, seed).max_steps)
     batches = OrderedBatches(table, Order(), rows, layout)
     seen: Counter[int] = Counter()
     taken: list[TakenRow] = []

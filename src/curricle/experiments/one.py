@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.fingerprint import fingerprint
+from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main
 from ..training.monitors import peak_memory_bytes
-from .assemble import gather, make_model, make_trainer
-from .environment import git_revision
+from .assemble import Material, make_model, make_trainer
+from .environment import git_revision, versions
 from .resolve import Arm
 
 
-def train_run(arm: Arm, seed: int, folder: Path) -> dict[str, Any]:
+@calm_libraries()
+def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str, Any]:
     """Train to the end, from the newest whole checkpoint if there is one; the finished model lies in `model/`."""
     started = time.perf_counter()
-    material = gather(arm.settings)
     model = make_model(material, seed, folder)
     trainer = make_trainer(material, model, seed, folder)
     trainer.train(resume_from_checkpoint=True)
@@ -30,6 +31,7 @@ def train_run(arm: Arm, seed: int, folder: Path) -> dict[str, Any]:
         "seed": seed,
         "recipe_hash": arm.hash,
         "git": git_revision(),
+        "versions": versions(),
         "data": {"train": _about(material.train), "eval": _about(material.eval) if material.eval else None},
         "steps": trainer.state.global_step,
         "tokens": last["tokens"],
@@ -43,16 +45,16 @@ def train_run(arm: Arm, seed: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def measure_run(arm: Arm, seed: int, folder: Path) -> dict[str, Any]:
+@calm_libraries()
+def measure_run(material: Material, seed: int, folder: Path) -> dict[str, Any]:
     """The held-out loss of the saved model: what is measured is what anybody can load."""
     from ..models.head import HeadTap
     from ..training.heldout import heldout_metrics
     from .assemble import load_saved, rows_of
 
-    material = gather(arm.settings)
     assert material.eval is not None  # the recipe was checked for it
     model = load_saved(material, seed, folder)
-    batch_size = arm.settings.training["per_device_eval_batch_size"]
+    batch_size = material.settings.training["per_device_eval_batch_size"]
     metrics = heldout_metrics(model, material.eval, rows_of(material), HeadTap(model), batch_size)
     return {f"eval_{name}": value for name, value in metrics.items()}
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..planning.memory import MemoryEstimate, ModelShape, estimate_memory
-from .assemble import Material, gather, plan_rows
+from ..runtime.quiet import calm_libraries
+from ..training.batches import rows_per_step
+from .assemble import Material, gather, layout_of, plan_rows
 from .resolve import Arm, Experiment
 from .results import render
 
@@ -30,17 +32,23 @@ class Plan:
     arms: list[ArmPlan]
 
     def __str__(self) -> str:
-        memory = [{"arm": plan.arm, **_gigabytes(plan.memory)} for plan in self.arms]
-        notes = [f"{plan.arm}: {note}" for plan in self.arms for note in plan.notes]
+        arms, seeds = len(self.arms), len(self.seeds)
+        unit, size = _unit(max(plan.memory.total for plan in self.arms))
+        memory = [{"arm": plan.arm, **_memory_row(plan.memory, size)} for plan in self.arms]
+        notes: dict[str, list[str]] = {}
+        for plan in self.arms:
+            for note in plan.notes:
+                notes.setdefault(note, []).append(plan.arm)
         parts = [
-            f"{self.name}: {len(self.arms)} arms x {len(self.seeds)} seeds = {len(self.arms) * len(self.seeds)} runs",
+            f"{self.name}: {_count(arms, 'arm')} x {_count(seeds, 'seed')} = {_count(arms * seeds, 'run')}",
             render([plan.row for plan in self.arms]),
-            "memory by formula, GiB (a probe before the first step finds what really fits)\n" + render(memory),
-            *notes,
+            f"memory by formula, {unit} (a probe before the first step finds what really fits)\n{render(memory)}",
+            "\n".join(note if len(of) == arms else f"{', '.join(of)}: {note}" for note, of in notes.items()),
         ]
-        return "\n\n".join(parts)
+        return "\n\n".join(part for part in parts if part)
 
 
+@calm_libraries()
 def plan_experiment(experiment: Experiment) -> Plan:
     """Encode the data and count; no model is loaded, no weight is made."""
     return Plan(
@@ -53,21 +61,21 @@ def _plan_arm(arm: Arm, seed: int) -> ArmPlan:
     training, table = arm.settings.training, material.train
     plan = plan_rows(material, seed)
     steps = training["max_steps"] if training["max_steps"] > 0 else plan.steps
-    draws = steps / plan.steps * plan.draws
+    documents = steps * rows_per_step(layout_of(material, seed)) * plan.documents_per_row
     tokens = steps * plan.tokens_per_step
     row = {
         "arm": arm.name,
         "examples": len(table),
         "steps": steps,
-        "epochs": draws / len(table),
+        "epochs": documents / plan.documents_per_pass,
         "tokens": round(tokens),
         "learned": plan.supervised_per_step / plan.tokens_per_step,
         "fill": plan.fill,
         "waste": plan.waste,
         "documents/row": plan.documents_per_row,
-        "repeats": max(0, round(draws) - len(table)),
+        "repeats": max(0, round(documents) - len(table)),
     }
-    return ArmPlan(arm.name, row, _memory(material, plan.fill), _notes(table.report))
+    return ArmPlan(arm.name, row, _memory(material, plan.fill), material.remarks())
 
 
 def _memory(material: Material, fill: float) -> MemoryEstimate:
@@ -118,11 +126,16 @@ def model_shape(material: Material) -> ModelShape:
     )
 
 
-def _notes(report: dict[str, Any]) -> list[str]:
-    """Counts of whatever reading and encoding changed or left out."""
-    return [f"{name.replace('_', ' ')}: {value}" for name, value in report.items() if isinstance(value, int) and value]
-
-
-def _gigabytes(memory: MemoryEstimate) -> dict[str, float]:
+def _memory_row(memory: MemoryEstimate, size: int) -> dict[str, float]:
     parts = ("parameters", "gradients", "optimizer", "activations", "logits", "total")
-    return {name: getattr(memory, name) / 2**30 for name in parts}
+    return {name: round(getattr(memory, name) / size, 1) for name in parts}
+
+
+def _unit(num_bytes: int) -> tuple[str, int]:
+    """The largest unit in which the number is at least ten."""
+    units = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+    return next(((name, size) for name, size in units if num_bytes >= 10 * size), units[-1])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

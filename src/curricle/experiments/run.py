@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
 from ..runtime.files import read_json, write_json, write_text
 from ..runtime.progress import say
 from ..runtime.ranks import barrier, is_main, join
 from ..runtime.rundir import hold
+from ..training.checkpoints import checkpoints
 from .environment import environment
 from .overrides import differences
 from .plan import Plan, plan_experiment
@@ -19,6 +21,9 @@ from .recipe import Recipe
 from .resolve import Arm, Experiment, resolve
 from .results import Result, RunResult
 from .smoke import Smoke, smoke_experiment
+
+if TYPE_CHECKING:
+    from .assemble import Material
 
 AnyRecipe = str | Path | Mapping[str, Any] | Recipe
 
@@ -38,7 +43,8 @@ def run(
 
     >>> result = curricle.run("recipes/quickstart.yaml", overrides=["training.max_steps=20"])   # doctest: +SKIP
     """
-    return _carry_out(resolve(recipe, overrides).select(arms, seeds), plan, smoke, force, measure=True)
+    whole = resolve(recipe, overrides)
+    return _carry_out(whole, whole.select(arms, seeds), plan, smoke, force, measure=True)
 
 
 def train(
@@ -51,73 +57,134 @@ def train(
     force: bool = False,
 ) -> Result | Plan | Smoke:
     """Train the arms and seeds of a recipe; a later `run` measures them without training again."""
-    return _carry_out(resolve(recipe, overrides).select(arms, seeds), plan, smoke, force, measure=False)
+    whole = resolve(recipe, overrides)
+    return _carry_out(whole, whole.select(arms, seeds), plan, smoke, force, measure=False)
 
 
-def _carry_out(experiment: Experiment, plan: bool, smoke: bool, force: bool, measure: bool) -> Result | Plan | Smoke:
+@dataclass(frozen=True)
+class _Job:
+    """One arm with one seed, and how far it is."""
+
+    arm: Arm
+    seed: int
+    folder: Path
+    results: dict[str, Any] | None
+    """Of a finished run."""
+    measures: bool
+    """Whether it is to be measured, and is not."""
+
+    @property
+    def done(self) -> bool:
+        return self.results is not None and not self.measures
+
+
+def _carry_out(
+    whole: Experiment, asked: Experiment, plan: bool, smoke: bool, force: bool, measure: bool
+) -> Result | Plan | Smoke:
+    """`whole` is the recipe, `asked` the arms and seeds of it that this call is for."""
     if plan:
-        return plan_experiment(experiment)
+        return plan_experiment(asked)
     if smoke:
-        return smoke_experiment(experiment)
-    join(experiment.base.distributed.backend)
-    folder = RUNS / experiment.name
+        return smoke_experiment(asked)
+    join(asked.base.distributed.backend)
+    folder = RUNS / asked.name
     with hold(folder):
-        for arm in experiment.arms.values():
-            for seed in experiment.seeds:
-                _claim(folder / arm.name / f"seed-{seed}", arm, force)
-        if is_main():
-            write_text(folder / "recipe.yaml", experiment.dump())
+        jobs = [
+            _job(folder / arm.name / f"seed-{seed}", arm, seed, force, measure)
+            for arm in asked.arms.values()
+            for seed in asked.seeds
+        ]
+        materials = _look_ahead(jobs)
+        barrier()
+        if materials and is_main():
+            _clear(jobs, force)
+            write_text(folder / "recipe.yaml", whole.dump())
             write_json(folder / "environment.json", environment())
         barrier()
-        runs = [
-            _one(folder / arm.name / f"seed-{seed}", arm, seed, measure)
-            for arm in experiment.arms.values()
-            for seed in experiment.seeds
-        ]
-        result = Result(experiment.name, folder, runs)
+        result = Result(asked.name, folder, [_one(job, materials.get(job.arm.name)) for job in jobs])
         if is_main() and measure:
-            write_json(folder / "comparison.json", {"name": experiment.name, "runs": result.table()})
+            finished = Result(asked.name, folder, _finished(whole, folder))
+            write_json(folder / "comparison.json", {"name": asked.name, "runs": finished.table()})
         return result
 
 
-def _claim(folder: Path, arm: Arm, force: bool) -> None:
-    """Make the folder this arm's, or say what else it holds. All folders are claimed before anything is trained."""
-    barrier()
-    about = {"arm": arm.name, "hash": arm.hash, "settings": arm.settings.model_dump(mode="json")}
-    if force and folder.exists() and is_main():
-        shutil.rmtree(folder)
-    barrier()
-    if (folder / "arm.json").exists():
+def _job(folder: Path, arm: Arm, seed: int, force: bool, measure: bool) -> _Job:
+    """What is left to do in a folder, or a refusal when it holds another recipe's run."""
+    results = None
+    if not force and _begun(folder):
         held = read_json(folder / "arm.json")
         if held["hash"] != arm.hash:
-            changed = list(differences(held["settings"], about["settings"]))
+            changed = list(differences(held["settings"], arm.settings.model_dump(mode="json")))
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise RunError(
                 f"{folder} holds another recipe: {'; '.join(changed[:3])}{more}; give this one another `name`, or run "
                 "with --force to throw the old one away"
             )
-    elif is_main():
-        write_json(folder / "arm.json", about)
-    barrier()
+        results = read_json(folder / "results.json") if (folder / "results.json").exists() else None
+    measures = measure and bool(arm.settings.evaluation) and "eval_loss" not in (results or {})
+    return _Job(arm, seed, folder, results, measures)
 
 
-def _one(folder: Path, arm: Arm, seed: int, measure: bool) -> RunResult:
-    """One arm with one seed, trained if it is not, measured if that is asked."""
-    done = folder / "results.json"
-    results = read_json(done) if done.exists() else None
-    measured = results is not None and "eval_loss" in results
-    if results is not None and (measured or not measure or not arm.settings.evaluation):
+def _begun(folder: Path) -> bool:
+    """Whether anything in the folder is worth keeping: a step was taken, a checkpoint or a result written."""
+    return any((folder / name).exists() for name in ("metrics.jsonl", "results.json", "model")) or bool(
+        checkpoints(folder)
+    )
+
+
+def _look_ahead(jobs: list[_Job]) -> dict[str, Material]:
+    """What each arm with something left to do trains on. All that can be refused without loading a model is refused
+    here, for every arm, before anything is written."""
+    waiting = {job.arm.name: job.arm for job in jobs if not job.done}
+    if not waiting:
+        return {}
+    # Imported here: what comes next needs torch and transformers.
+    from .assemble import choose, gather
+
+    materials = {name: gather(arm.settings) for name, arm in waiting.items()}
+    for line in dict.fromkeys(line for material in materials.values() for line in material.remarks()):
+        say(line)
+    for material in materials.values():
+        choose(material)
+    return materials
+
+
+def _clear(jobs: list[_Job], force: bool) -> None:
+    """Throw away what is to be run again, and what a try left behind that ended before its first step."""
+    for job in jobs:
+        if force or not _begun(job.folder):
+            shutil.rmtree(job.folder, ignore_errors=True)
+
+
+def _one(job: _Job, material: Material | None) -> RunResult:
+    """Trained if it is not, measured if that is asked."""
+    arm, folder, results = job.arm, job.folder, job.results
+    if material is None or job.done:
         say(f"{folder}: finished before; --force runs it again")
-        return RunResult(arm.name, seed, folder, results)
-    # Imported here: what comes next needs torch and transformers, and all that could be refused has been.
+        return RunResult(arm.name, job.seed, folder, results or {})
     from .one import measure_run, train_run
 
     if results is None:
         say(f"{folder}: training")
-        results = train_run(arm, seed, folder)
-    if measure and arm.settings.evaluation:
-        results |= measure_run(arm, seed, folder)
+        if is_main():
+            about = {"arm": arm.name, "hash": arm.hash, "settings": arm.settings.model_dump(mode="json")}
+            write_json(folder / "arm.json", about)
+        results = train_run(arm, material, job.seed, folder)
+    if job.measures:
+        results |= measure_run(material, job.seed, folder)
     if is_main():
-        write_json(done, results)
+        write_json(folder / "results.json", results)
     barrier()
-    return RunResult(arm.name, seed, folder, results)
+    return RunResult(arm.name, job.seed, folder, results)
+
+
+def _finished(whole: Experiment, folder: Path) -> list[RunResult]:
+    """Every finished run of the recipe, those of earlier calls too."""
+    runs = []
+    for arm in whole.arms.values():
+        found = [path.parent for path in (folder / arm.name).glob("seed-*/results.json")]
+        for run in sorted(found, key=lambda path: int(path.name.removeprefix("seed-"))):
+            if read_json(run / "arm.json")["hash"] == arm.hash:
+                results = read_json(run / "results.json")
+                runs.append(RunResult(arm.name, results["seed"], run, results))
+    return runs

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.progress import say
+from ..runtime.quiet import calm_libraries
 from ..training.monitors import peak_memory_bytes
 from .assemble import gather, make_model, make_trainer
 from .one import measure_run, save_model
@@ -33,6 +34,7 @@ def smoke_experiment(experiment: Experiment) -> Smoke:
     return Smoke(experiment.name, [_try(arm, experiment.seeds[0]) for arm in experiment.arms.values()])
 
 
+@calm_libraries()
 def _try(arm: Arm, seed: int) -> dict[str, Any]:
     started = time.perf_counter()
     brief = arm.settings.training | {"max_steps": 1, "save_steps": 1, "save_strategy": "steps", "report_to": "none"}
@@ -50,7 +52,7 @@ def _try(arm: Arm, seed: int) -> dict[str, Any]:
             trainer = make_trainer(material, model, seed, folder)
             trainer.train(resume_from_checkpoint=True)
         save_model(trainer, folder / "model")
-        measured = measure_run(arm, seed, folder) if material.eval is not None else {}
+        measured = measure_run(material, seed, folder) if material.eval is not None else {}
     return {
         "arm": arm.name,
         "loss": trainer.monitor.last["loss"],

@@ -127,12 +127,18 @@ def refuse_prompt_learning(model: Any) -> None:
 # --- saved models
 
 
+def check_weights(config: ModelConfig) -> None:
+    """Refuse a folder without weights, before anything is loaded."""
+    if not config.nano_type:
+        _check_folder(config.name_or_path, WEIGHTS, "weights")
+
+
 def _saved_model(config: ModelConfig, attn: str | None) -> Any:
     from transformers import AutoModelForCausalLM
 
     quantization = _quantization(config)
     _check_folder(config.name_or_path, ("config.json",), "config")
-    _check_folder(config.name_or_path, WEIGHTS, "weights")
+    check_weights(config)
     _register(attn)
     with _one_line(config, "model"):
         return AutoModelForCausalLM.from_pretrained(

@@ -14,6 +14,11 @@ from .ranks import is_main
 T = TypeVar("T")
 
 
+def someone_watches() -> bool:
+    """Whether standard error is a terminal or a notebook, where a bar can be drawn over itself."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
 def say(line: str) -> None:
     """One line to the person at the terminal."""
     if is_main():

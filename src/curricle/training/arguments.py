@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import RecipeError, nearest
+from ..runtime.progress import someone_watches
 from ..runtime.ranks import world_size
 from .argument_table import ALREADY, TABLE, UNSET
 from .config import DistributedConfig
@@ -86,7 +86,7 @@ def build_arguments(
     values = complete(training)
     values |= {"output_dir": os.fspath(output_dir), "seed": seed, "logging_nan_inf_filter": False}
     values["remove_unused_columns"] = False
-    values.setdefault("disable_tqdm", not _someone_watches())
+    values.setdefault("disable_tqdm", not someone_watches())
     values.setdefault("eval_strategy", "steps" if evaluates else "no")
     values["bf16"] = uses_bf16(values)
     values.setdefault("use_cpu", not _has_accelerator())  # without it transformers refuses bf16 on a CPU
@@ -145,10 +145,6 @@ def _has_accelerator() -> bool:
     import torch
 
     return torch.accelerator.is_available()
-
-
-def _someone_watches() -> bool:
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def arguments_reference() -> str:

@@ -295,7 +295,7 @@ class StepPlan:
     steps: int
     steps_per_epoch: int
     rows: int
-    draws: int
+    documents_per_pass: int
     fill: float
     documents_per_row: float
     tokens_per_step: float
@@ -331,7 +331,7 @@ def plan_steps(table: TokenTable, rows: Rows, layout: Layout, epochs: float) -> 
         steps=math.ceil(planned_rows / per_step),
         steps_per_epoch=math.ceil(num_rows / passes / per_step),
         rows=planned_rows,
-        draws=round(epochs * len(pool)),
+        documents_per_pass=len(pool),
         fill=num_tokens / rows.num_slots(lengths_r, layout.per_device_train_batch_size),
         documents_per_row=passes * len(pool) / num_rows,
         tokens_per_step=num_tokens / num_rows * per_step,
