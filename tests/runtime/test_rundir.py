@@ -31,3 +31,13 @@ def test_a_folder_in_use_is_refused_and_free_again_when_the_owner_is_killed(tmp_
         owner.wait()
         with hold(tmp_path):
             assert (tmp_path / ".lock").read_text() == str(os.getpid())
+
+
+def test_a_folder_nothing_was_written_to_is_gone_afterwards(tmp_path: Path) -> None:
+    with hold(tmp_path / "empty"):
+        pass
+    with hold(tmp_path / "used"):
+        (tmp_path / "used" / "result").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["used"]
+    with hold(tmp_path / "used"), pytest.raises(RunError, match=f"pid {os.getpid()}"), hold(tmp_path / "used"):
+        pass

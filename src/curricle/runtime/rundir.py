@@ -7,38 +7,58 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from ..errors import RunError
 from .files import disk_error
 from .ranks import is_main
+
+LOCK = ".lock"
 
 
 @contextmanager
 def hold(folder: str | Path) -> Iterator[Path]:
     """Keep the folder for this process; a second one is refused with the first one's number.
 
-    The lock is the operating system's: it goes with the process, however that ends, so none is ever stale.
+    The lock is the operating system's: it goes with the process, however that ends, so none is ever stale. A folder
+    that nothing was written to is gone afterwards.
     """
     folder = Path(folder)
     if not is_main():
         yield folder
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / ".lock").open("a+")
-    except OSError as error:
-        raise disk_error(folder, error) from error
-    with handle:
+    with _locked(folder) as handle:
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        try:
+            yield folder
+        finally:
+            if folder.is_dir() and [path.name for path in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()
+                folder.rmdir()
+
+
+def _locked(folder: Path) -> IO[str]:
+    """The lock file, open and locked. One that its last owner removed while we waited is not the one others see."""
+    path = folder / LOCK
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = path.open("a+")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise disk_error(folder, error) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             handle.seek(0)
             owner = handle.read().strip() or "unknown"
+            handle.close()
             raise RunError(
                 f"{folder} is in use by another process (pid {owner}); wait for it, or give this run another name"
             ) from None
-        handle.seek(0)
-        handle.truncate()
-        handle.write(str(os.getpid()))
-        handle.flush()
-        yield folder
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(handle.fileno())):
+            return handle
+        handle.close()
