@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
+
 from curricle.curriculum.layers import Depth
 from curricle.curriculum.order import Order
-from curricle.errors import Interrupted, RecipeError, RunError, TrainingError
+from curricle.errors import Interrupted, ModelError, RecipeError, RunError, TrainingError
 from curricle.runtime.files import read_json
 from curricle.runtime.logs import JsonLog
 from curricle.training.batches import Rows
 from curricle.training.hf import Trainer
 from curricle.weighting.base import Weighting
-from support import arguments, lora, model, table
-from torch.nn.functional import cross_entropy
-from transformers import TrainerCallback
+from support import VOCAB, arguments, lora, model, table
 
 ROWS = Rows(max_length=64, lookahead=8)
 
@@ -29,7 +30,9 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def trainer(folder: Path, net: Any = None, rows: Rows = ROWS, data: Any = None, dials: Any = None, **changes: Any) -> Any:
+def trainer(
+    folder: Path, net: Any = None, rows: Rows = ROWS, data: Any = None, dials: Any = None, **changes: Any
+) -> Any:
     data = table(domains=True) if data is None else data
     args = arguments(folder, **changes)
     return Trainer(net or model(), args, train_dataset=data, rows=rows, **(dials or {}))
@@ -110,7 +113,9 @@ def test_accumulation_and_batch_size_are_the_same_run(tmp_path: Path) -> None:
     two.train()
     rows = [JsonLog(tmp_path / name / "consumed.jsonl").rows() for name in "ab"]
     assert rows[0] == rows[1]
-    for (_, loss, norm), (_, other_loss, other_norm) in zip(losses(tmp_path / "a"), losses(tmp_path / "b"), strict=True):
+    for (_, loss, norm), (_, other_loss, other_norm) in zip(
+        losses(tmp_path / "a"), losses(tmp_path / "b"), strict=True
+    ):
         assert loss == pytest.approx(other_loss, abs=2e-5)
         assert norm == pytest.approx(other_norm, rel=1e-3)
 
@@ -276,6 +281,16 @@ def test_resuming_with_another_batch_is_refused(tmp_path: Path) -> None:
     trainer(tmp_path, save_strategy="steps", save_steps=2).train()
     with pytest.raises(RunError, match="rows_per_step"):
         trainer(tmp_path, per_device_train_batch_size=3, save_steps=2).train(resume_from_checkpoint=True)
+
+
+def test_a_model_that_lets_packed_documents_see_each_other_is_refused(tmp_path: Path) -> None:
+    def bloom() -> Any:
+        config = AutoConfig.for_model("bloom", vocab_size=VOCAB, hidden_size=32, n_layer=2, n_head=2)
+        return AutoModelForCausalLM.from_config(config)
+
+    with pytest.raises(ModelError, match="cannot isolate packed documents"):
+        trainer(tmp_path, bloom())
+    assert trainer(tmp_path, bloom(), rows=Rows(max_length=64, packing="none")).rows.packing == "none"
 
 
 def test_a_setting_that_changes_the_loss_does_not_go_with_a_dial(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from ..data.table import TokenTable
 from ..errors import Interrupted, RunError, TrainingError
 from ..losses.reduction import count_supervised
 from ..models.head import HeadTap, supervised_losses, verify_head
+from ..models.probe import verify_packing
 from ..runtime.progress import say
 from ..runtime.ranks import all_sum, world_size
 from ..weighting.base import Uniform, Weighting
@@ -98,10 +99,21 @@ class CurricleMixin(Host):
             host.quiet_progress(self)
             self.train_dataset, self.eval_dataset = host.adopt_tables(self, tables)
             self.order, self.rows = order or Order(), rows or Rows(pad_id=self.pad_id)
+            self._isolate_documents()
             self.patience = patience
             if patience is not None:
                 self.add_callback(patience)
             self.add_callback(host.StepEnd(self))
+
+    def _isolate_documents(self) -> None:
+        """A model whose packed documents see each other gets a dense mask, or is refused, however it was loaded."""
+        if self.rows.packing != "ordered":
+            return
+        model = self.accelerator.unwrap_model(self.model)
+        loaded = model.config._attn_implementation
+        choice = verify_packing(model)
+        if choice.name != loaded:
+            say(str(choice))
 
     # ---- rows -------------------------------------------------------------------------------------------------------
 
