@@ -42,8 +42,8 @@ class Job:
     training: dict[str, Any] = field(default_factory=dict)
 
 
-def build(job: Job) -> Any:
-    """The job's trainer."""
+def build(job: Job, kind: Callable[[type], type] | None = None) -> Any:
+    """The job's trainer; `kind` may make another class of the host's."""
     import torch
 
     from curricle.models.nano import train_tokenizer
@@ -59,16 +59,18 @@ def build(job: Job) -> Any:
         "rows": Rows(job.max_length, job.packing, lookahead=8),
     }
     if job.host == "hf":
-        from curricle.training.hf import Trainer
+        from curricle.training.hf import Trainer as Host
 
-        return Trainer(net, arguments(job.folder, **job.training), **given)
-    from trl import SFTConfig
+        args = arguments(job.folder, **job.training)
+    else:
+        from trl import SFTConfig
 
-    from curricle.training.sft import SFTTrainer
+        from curricle.training.sft import SFTTrainer as Host
 
-    ours = {"bf16": False, "activation_checkpointing": False, "max_length": None}
-    config = arguments(job.folder, kind=SFTConfig, **ours, **job.training)
-    return SFTTrainer(net, config, processing_class=train_tokenizer(["a b c d"] * 4, 300), **given)
+        ours = {"bf16": False, "activation_checkpointing": False, "max_length": None}
+        args = arguments(job.folder, kind=SFTConfig, **ours, **job.training)
+        given["processing_class"] = train_tokenizer(["a b c d"] * 4, 300)
+    return (kind(Host) if kind else Host)(net, args, **given)
 
 
 def train(job: Job) -> None:
