@@ -1,7 +1,7 @@
 """Clipping, warm-up and schedules (METHODS 5): what a step of ours does to gradients and to the learning rate.
 
 The trainer clips through accelerate and schedules through transformers; these hold for the trainer as it is run, not
-for the formula alone. That the norm of a sharded model (FSDP2) is the whole model's is tested with ranks, in tests/slow.
+for the formula alone. That a sharded model (FSDP2) has the whole model's norm is tested in tests/slow.
 """
 
 from __future__ import annotations
