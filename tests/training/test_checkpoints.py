@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 import torch
+
 from curricle.errors import RunError
 from curricle.runtime.files import write_json
 from curricle.training import checkpoints
@@ -53,6 +55,34 @@ def test_every_rank_must_have_saved(tmp_path: Path) -> None:
 def test_a_folder_renamed_to_another_step_is_not_whole(tmp_path: Path) -> None:
     make(tmp_path, 3).rename(tmp_path / "checkpoint-5")
     assert checkpoints.newest_whole(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "no space left while writing .*checkpoint-3"),
+        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "no space left"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), "is the disk full"),
+    ],
+)
+def test_a_write_that_fails_is_one_line_and_leaves_nothing(tmp_path: Path, error: Exception, told: str) -> None:
+    folder = make(tmp_path, 3)
+    (folder / "trainer_state.json").unlink()
+    with pytest.raises(RunError, match=told), checkpoints.whole_or_removed(folder):
+        raise error
+    assert not folder.exists()
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_does_not_cost_the_new_one(tmp_path: Path) -> None:
+    folder = make(tmp_path, 3)
+    with pytest.raises(RunError, match="Permission denied"), checkpoints.whole_or_removed(folder):
+        raise PermissionError(errno.EACCES, "Permission denied", "checkpoint-2")
+    assert checkpoints.newest_whole(tmp_path) == folder
+
+
+def test_a_mistake_of_ours_while_saving_keeps_its_traceback(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), checkpoints.whole_or_removed(make(tmp_path, 3)):
+        1 / 0  # noqa: B018
 
 
 def test_no_run_no_checkpoint(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from ..runtime.fingerprint import fingerprint
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main
+from ..training.checkpoints import whole_or_removed
 from ..training.monitors import peak_memory_bytes
 from .assemble import Material, make_model, make_trainer
 from .environment import git_revision, versions
@@ -65,7 +66,8 @@ def save_model(trainer: Any, target: Path) -> None:
     if is_main():
         shutil.rmtree(partial, ignore_errors=True)
     barrier()
-    trainer.save_model(str(partial))
+    with whole_or_removed(partial):
+        trainer.save_model(str(partial))
     barrier()
     if is_main():
         (partial / "training_args.bin").unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -31,6 +32,25 @@ def disk_error(path: Path, error: OSError) -> RunError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunError(f"no space left while writing {path}; nothing was replaced. Free some space and run again.")
     return RunError(f"cannot write {path}: {error.strerror or error}; nothing was replaced.")
+
+
+_NUMBER = re.compile(r"\(os error (\d+)\)")
+_TORCH_WRITER = ("inline_container.cc", "PytorchStreamWriter")
+
+
+def failed_write(error: Exception) -> OSError | None:
+    """The operating system's refusal behind an exception; None when it is about something else.
+
+    Writers in Rust (safetensors, tokenizers) raise types of their own, with the system's number in the text; torch.save
+    loses the number.
+    """
+    if isinstance(error, OSError):
+        return error
+    if found := _NUMBER.search(str(error)):
+        return OSError(int(found[1]), os.strerror(int(found[1])))
+    if any(place in str(error) for place in _TORCH_WRITER):
+        return OSError(errno.EIO, "only a part of it could be written (is the disk full?)")
+    return None
 
 
 @contextmanager
@@ -65,8 +85,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(scratch, path)
-    except OSError as error:
-        raise disk_error(path, error) from error
+    except Exception as error:
+        if (refusal := failed_write(error)) is None:
+            raise
+        raise disk_error(path, refusal) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
-from .files import atomic_file
+from .files import atomic_file, disk_error
 
 
 class JsonLog:
@@ -18,11 +19,14 @@ class JsonLog:
         self._handle: BinaryIO | None = None
 
     def append(self, row: dict[str, Any]) -> None:
-        if self._handle is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = self.path.open("ab")
-        self._handle.write(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
-        self._handle.flush()
+        try:
+            if self._handle is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._handle = self.path.open("ab")
+            self._handle.write(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
+            self._handle.flush()
+        except OSError as error:
+            raise disk_error(self.path, error) from error
 
     def cut_back(self, step: int) -> None:
         """Keep the lines of steps up to and with `step`. A half-written last line, left by a kill, goes too."""
@@ -37,6 +41,7 @@ class JsonLog:
         return [orjson.loads(line) for line in self.path.read_bytes().splitlines()] if self.path.exists() else []
 
     def close(self) -> None:
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            with suppress(OSError):  # closing tries once more to write what `append` has said it could not
+                handle.close()

@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 import shutil
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from ..errors import RunError
-from ..runtime.files import read_json, write_json
+from ..runtime.files import disk_error, failed_write, read_json, write_json
 from ..runtime.progress import say
 from ..runtime.ranks import barrier, is_main
 
@@ -28,6 +30,24 @@ def save_state(folder: str | Path, state: dict[str, Any]) -> None:
     """Our part of a checkpoint: one file, the same for every rank."""
     if is_main():
         write_json(Path(folder) / STATE_FILE, state)
+
+
+@contextmanager
+def whole_or_removed(folder: Path) -> Iterator[None]:
+    """Around the writing of a folder: when the disk does not take it, one line says so and no half of it stays."""
+    try:
+        yield
+    except Exception as error:
+        refusal = failed_write(error)
+        if refusal is None and not isinstance(error, RunError):
+            raise
+        # A checkpoint may be whole, and what failed the removal of an older one.
+        whole = _FOLDER.fullmatch(folder.name) and fault(folder) is None
+        if is_main() and not whole:
+            shutil.rmtree(folder, ignore_errors=True)
+        if refusal is None:
+            raise
+        raise disk_error(folder, refusal) from error
 
 
 def load_state(folder: str | Path) -> dict[str, Any]:

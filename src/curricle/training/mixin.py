@@ -273,6 +273,10 @@ class CurricleMixin(Host):
         self.stop_request.asked = None
         self._identity = identity(table)
 
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        with checkpoints.whole_or_removed(Path(self.args.output_dir or ".") / f"checkpoint-{self.state.global_step}"):
+            super()._save_checkpoint(model, trial)
+
     def _save_rng_state(self, output_dir: str) -> None:
         """After model and optimizer, before the file that makes a checkpoint whole: the place for our state."""
         super()._save_rng_state(output_dir)
