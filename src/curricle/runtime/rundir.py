@@ -28,15 +28,22 @@ def hold(folder: str | Path) -> Iterator[Path]:
         yield folder
         return
     with _locked(folder) as handle:
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
         try:
+            _sign(handle, folder)
             yield folder
         finally:
             if folder.is_dir() and [path.name for path in folder.iterdir()] == [LOCK]:
                 (folder / LOCK).unlink()
                 folder.rmdir()
+
+
+def _sign(handle: IO[str], folder: Path) -> None:
+    """Leave this process's number, past Python's buffer: what a full disk refuses would be tried again on closing."""
+    try:
+        os.truncate(handle.fileno(), 0)
+        os.write(handle.fileno(), str(os.getpid()).encode())
+    except OSError as error:
+        raise disk_error(folder, error) from error
 
 
 def _locked(folder: Path) -> IO[str]:
