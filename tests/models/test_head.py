@@ -327,6 +327,9 @@ def test_virtual_tokens_are_refused() -> None:
         plan_head(model)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf"
+)  # torch's own, where a graph breaks
 @pytest.mark.parametrize("weighting", [Uniform(), ByLoss()], ids=["known", "unknown"])
 def test_through_torch_compile(weighting: Weighting) -> None:
     model = build()
