@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from curricle.data.config import DataConfig
 from curricle.errors import DataError, RecipeError
 from curricle.experiments.document import parse
 from curricle.experiments.init import init, look, suggested_length
@@ -51,6 +52,23 @@ def test_what_lies_beside_it(tmp_path: Path) -> None:
     assert base.data.references == ["summary1", "summary2", "summary10"]
     assert base.data.eval == str(tmp_path / "dev.jsonl")
     assert base.selection.metric == "loss"
+    assert [measured.metric for measured in base.evaluation] == ["loss"]
+
+
+def test_the_folder_names_what_the_file_does_not(tmp_path: Path) -> None:
+    folder = tmp_path / "summaries"
+    folder.mkdir()
+    for name, called in (("train.jsonl", "summaries"), ("mine.jsonl", "mine")):
+        assert resolve(parse(init(rows_to(folder / name, [CHAT])), "r.yaml")[0]).name == called
+
+
+def test_a_dialogue_is_asked_about_in_its_language(tmp_path: Path) -> None:
+    english, korean = ({"dialogue": f"#Person1#: {said}", "summary": "x"} for said in ("hello", "안녕"))
+    asked = [
+        resolve(parse(init(rows_to(tmp_path / name, [row])), "r.yaml")[0]).base.data.question
+        for name, row in (("a.jsonl", english), ("b.jsonl", korean))
+    ]
+    assert asked == ["Summarize the dialogue above, which is about {keywords}.", DataConfig(train="-").question]
 
 
 def test_broken_rows_are_counted(tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ def read_rows(path: str | Path) -> Iterator[Row]:
     if path.is_dir():
         raise DataError(f"{path} is a folder; name a file in it ({_ALLOWED})")
     if not path.exists():
-        raise DataError(f"no such data file: {path}{_neighbours(path)}")
+        place = "" if path.is_absolute() else f"; the path is relative to {Path.cwd()}"
+        raise DataError(f"no such data file: {path}{_neighbours(path)}{place}")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; it should hold at least one row")
     return _guarded(path, reader)

@@ -12,7 +12,7 @@ from ..curriculum.layers import Depth
 from ..curriculum.order import Order
 from ..data.account import remarks
 from ..data.encode import encode
-from ..data.sources import read_examples
+from ..data.sources import ExampleSource, read_examples
 from ..data.table import TokenTable
 from ..data.templates import use_template
 from ..evaluation.selection import chrf_on_subset
@@ -55,9 +55,9 @@ class Material:
         return [f"{name}: {line}" for name, table in tables.items() if table for line in remarks(table.report)]
 
 
-def _texts(settings: Settings) -> Iterator[str]:
+def _texts(source: ExampleSource) -> Iterator[str]:
     """What a nano model's tokenizer is trained on."""
-    for example in read_examples(settings.data, "train"):
+    for example in source:
         yield from filter(None, (example.text, example.prompt, example.completion))
         for message in example.messages:
             yield message.content
@@ -70,21 +70,37 @@ def gather(settings: Settings) -> Material:
 
     data = settings.data
     source = read_examples(data, "train")
+    held_out = read_examples(data, "eval") if data.eval is not None else None
     kept = None
     if settings.model.nano_type:
         kept = (
             cache_root() / "nano-tokenizers" / fingerprint(source.fingerprint, settings.model.shape.get("vocab_size"))
         )
-    tokenizer = load_tokenizer(settings.model, folder=kept, texts=lambda: _texts(settings))
+    tokenizer = load_tokenizer(settings.model, folder=kept, texts=lambda: _texts(source))
     use_template(tokenizer, data.chat_template)
     train = encode(source, tokenizer, data)
-    held_out = encode(read_examples(data, "eval"), tokenizer, data) if data.eval is not None else None
-    return Material(settings, tokenizer, train, held_out)
+    return Material(settings, tokenizer, train, encode(held_out, tokenizer, data) if held_out else None)
+
+
+def look_ahead(material: Material, seed: int, folder: str | Path) -> None:
+    """Refuse what can be refused without loading the model: its folder, its attention, the trainer's arguments."""
+    from ..training.arguments import build_arguments
+
+    choose(material)
+    settings = material.settings
+    build_arguments(
+        settings.training,
+        settings.trainer,
+        output_dir=folder,
+        seed=seed,
+        evaluates=material.eval is not None,
+        length=Length(1, 1),
+        distributed=settings.distributed,
+    )
 
 
 def choose(material: Material) -> Choice:
-    """The attention this arm's rows need, from the model's config alone. What is wrong with a model's folder is found
-    here, before anything is written or loaded."""
+    """The attention this arm's rows need, from the model's config alone."""
     import torch
 
     from ..models.choose import choose_attention

@@ -122,14 +122,14 @@ def read_document(path: str | Path) -> tuple[Tree, Places]:
     return parse(text, str(path))
 
 
-def parse_value(text: str) -> Any:
+def parse_value(text: str, asked: str = "") -> Any:
     """One value as YAML reads it: `1e-4`, `[a, b]`, `{lora_r: 8}`, `null`, plain text."""
     loader = _Loader(text)
     try:
         return loader.get_single_data()
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or error
-        raise RecipeError(f"the value {text!r} is not YAML: {problem}") from None
+        raise RecipeError(f"{asked}the value {text!r} is not YAML: {problem}") from None
     finally:
         loader.dispose()
 

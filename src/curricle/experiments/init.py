@@ -15,10 +15,16 @@ from ..runtime.files import write_text
 from .document import Tree, write_document
 from .recipe import made_folder_name
 
+HELD_OUT = ("dev", "valid", "validation", "eval", "test")
 LOOKED_AT = 50_000
 BYTES_PER_TOKEN = 3
 """A guess on the long side, for English and Korean alike; the model's own tokenizer says it exactly."""
 TEMPLATE_TOKENS = 48
+HANGUL = re.compile("[가-힣]")
+ENGLISH_QUESTIONS = {
+    "question": "Summarize the dialogue above, which is about {keywords}.",
+    "question_without_keywords": "Summarize the dialogue above.",
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class Found:
     """Estimated lengths, sorted."""
     turns: int
     """The most assistant turns of an example."""
+    hangul: bool
+    """Whether a dialogue holds Korean script."""
 
 
 def init(data_path: str | Path, output: str | Path | None = None) -> str:
@@ -54,11 +62,12 @@ def look(data_path: str | Path) -> Found:
     """Read the file's first rows and say what they are."""
     path = str(data_path)
     source = read_examples(DataConfig(train=path, on_bad_row="skip"), "train")
-    tokens, turns = [], 0
+    tokens, turns, hangul = [], 0, False
     try:
         for example in islice(source, LOOKED_AT):
             tokens.append(estimated_tokens(example))
             turns = max(turns, sum(message.role == "assistant" for message in example.messages))
+            hangul = hangul or any(HANGUL.search(unit) for unit in example.units or ())
     except DataError:
         _name_the_row(path)
         raise
@@ -74,6 +83,7 @@ def look(data_path: str | Path) -> Found:
         references=_numbered(columns),
         tokens=sorted(tokens),
         turns=turns,
+        hangul=hangul,
     )
 
 
@@ -99,7 +109,7 @@ def _numbered(columns: list[str]) -> list[str]:
 
 def _held_out(path: Path) -> str | None:
     """A file beside it that is named like its held-out part."""
-    for name in ("dev", "valid", "validation", "eval", "test"):
+    for name in HELD_OUT:
         other = path.with_name(path.name.replace("train", name))
         if other != path and other.exists():
             return str(other)
@@ -116,7 +126,6 @@ def draft(found: Found, held_out: str | None) -> str:
     """The recipe's text."""
     half, most, longest = found.tokens[found.rows // 2], found.tokens[found.rows * 99 // 100], found.tokens[-1]
     number = f"{found.rows:,} examples" if found.whole else f"the first {found.rows:,} examples"
-    name = made_folder_name(Path(found.path).name.split(".")[0])
     lines = [
         f"# {found.path}: {number}, read as {found.format}",
         f"#   columns: {', '.join(found.columns)}",
@@ -125,7 +134,7 @@ def draft(found: Found, held_out: str | None) -> str:
         *(f"#   left out: {reason}" for reason in found.skipped),
         "# All keys: docs/recipes.md. Completion in an editor: `curricle schema`.",
         "",
-        f"name: {name}",
+        f"name: {_name(Path(found.path))}",
         "",
         "model:",
         _line("  name_or_path: nano:llama", "a tiny random model, to try it all; put your own folder here"),
@@ -139,12 +148,21 @@ def draft(found: Found, held_out: str | None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _name(path: Path) -> str:
+    """The file's name; its folder's, where the file's says no more than which part of the data it is."""
+    stem = path.name.split(".")[0]
+    says_little = stem in ("train", "data", "dataset", *HELD_OUT)
+    return made_folder_name(path.resolve().parent.name if says_little else stem)
+
+
 def _line(setting: str, comment: str) -> str:
     return f"{setting:<34}# {comment}"
 
 
 def _data(found: Found, held_out: str | None) -> list[str]:
     files: Tree = {"train": found.path, **({"eval": held_out} if held_out else {}), "format": found.format}
+    if found.format == "dialogue" and not found.hangul:
+        files |= ENGLISH_QUESTIONS
     if found.references:
         files["references"] = found.references
     if found.skipped:
@@ -164,13 +182,13 @@ def _training(evaluates: bool) -> list[str]:
     return [
         _line("training:", "any TrainingArguments key; see docs/training-arguments.md"),
         "  num_train_epochs: 3",
-        _line("  learning_rate: 2.0e-5", "1.0e-4 to 2.0e-4 with an adapter"),
+        _line("  learning_rate: 2.0e-5", "1.0e-4 to 2.0e-4 with an adapter, 5.0e-3 for a nano model"),
         "  lr_scheduler_type: cosine",
         _line("  warmup_steps: 0.03", "below 1: a share of all steps"),
         "  per_device_train_batch_size: 8",
         "  gradient_accumulation_steps: 1",
         "",
-        *([selection, ""] if evaluates else []),
+        *([selection, "", "evaluation: [{metric: loss}]", ""] if evaluates else []),
         _line("seeds: [0]", "several seeds give intervals: [0, 1, 2]"),
         "",
         _line("# arms:", "variants to compare, each the above with its changes"),

@@ -45,7 +45,9 @@ def read_sets(sets: Sequence[str]) -> tuple[Tree, Places]:
         if not equals or not all(path):
             raise RecipeError(f"--set takes key=value, such as training.max_steps=60; found {asked!r}")
         place = Place(f"--set {asked}", None, key.strip())
-        put(tree, path, parse_value(text), str(place))
+        if path[0] == "extends":
+            raise RecipeError(f"{place}: `extends` is written in the recipe file; name that file as the recipe instead")
+        put(tree, path, parse_value(text, f"{place}: "), str(place))
         for depth in range(len(path)):
             places.setdefault(path[: depth + 1], place)
         places[path] = place

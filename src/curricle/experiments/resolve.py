@@ -188,7 +188,14 @@ def _mistake(section: type[Section], tree: Tree, error: dict[str, Any]) -> tuple
         return path, f"is missing: {about}" if about else "is missing", False
     if kind == "value_error":
         return path, f"cannot be: {message}", False
+    if kind in ("model_type", "dict_type"):
+        return path, f"is {as_written(value)}; it takes keys of its own, such as {_some_keys(section, path)}", False
     return path, f"is {as_written(value)}; {message[:1].lower()}{message[1:]}", False
+
+
+def _some_keys(section: type[Section], path: KeyPath) -> str:
+    known = list(section_keys(section, path) or ("key: value",))
+    return ", ".join(f"`{name}`" for name in known[:4])
 
 
 def _path_in(tree: Any, loc: tuple[str | int, ...], missing: bool) -> tuple[KeyPath, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import RunError
+from ..errors import CurricleError, RunError
 from ..runtime.files import read_json, write_json, write_text
 from ..runtime.progress import say
 from ..runtime.ranks import barrier, is_main, join
@@ -101,7 +101,12 @@ def _carry_out(
             write_text(folder / "recipe.yaml", whole.dump())
             write_json(folder / "environment.json", environment())
         barrier()
-        result = Result(asked.name, folder, [_one(job, materials.get(job.arm.name)) for job in jobs])
+        try:
+            result = Result(asked.name, folder, [_one(job, materials.get(job.arm.name)) for job in jobs])
+        except CurricleError:
+            if is_main():
+                _tidy(folder, jobs)
+            raise
         if is_main() and measure:
             finished = Result(asked.name, folder, _finished(whole, folder))
             write_json(folder / "comparison.json", {"name": asked.name, "runs": finished.table()})
@@ -139,13 +144,14 @@ def _look_ahead(jobs: list[_Job]) -> dict[str, Material]:
     if not waiting:
         return {}
     # Imported here: what comes next needs torch and transformers.
-    from .assemble import choose, gather
+    from .assemble import gather, look_ahead
 
     materials = {name: gather(arm.settings) for name, arm in waiting.items()}
     for line in dict.fromkeys(line for material in materials.values() for line in material.remarks()):
         say(line)
-    for material in materials.values():
-        choose(material)
+    for job in jobs:
+        if not job.done:
+            look_ahead(materials[job.arm.name], job.seed, job.folder)
     return materials
 
 
@@ -154,6 +160,17 @@ def _clear(jobs: list[_Job], force: bool) -> None:
     for job in jobs:
         if force or not _begun(job.folder):
             shutil.rmtree(job.folder, ignore_errors=True)
+
+
+def _tidy(folder: Path, jobs: list[_Job]) -> None:
+    """After a refusal that came late, nothing stays of a run that took no step."""
+    _clear(jobs, force=False)
+    for arm_folder in {job.folder.parent for job in jobs}:
+        if arm_folder.is_dir() and not any(arm_folder.iterdir()):
+            arm_folder.rmdir()
+    if not any(path.is_dir() for path in folder.iterdir()):
+        for name in ("recipe.yaml", "environment.json"):
+            (folder / name).unlink()
 
 
 def _one(job: _Job, material: Material | None) -> RunResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..runtime.config import Section
 
@@ -57,6 +57,11 @@ class ModelConfig(Section):
         prefix, _, kind = self.name_or_path.partition(":")
         return kind if prefix == "nano" and kind else None
 
+    @field_validator("shape", mode="before")
+    @classmethod
+    def _none_is_empty(cls, given: Any) -> Any:
+        return {} if given is None else given
+
     @model_validator(mode="after")
     def _fits_together(self) -> ModelConfig:
         if self.quantization and self.adapter is None:
@@ -68,6 +73,7 @@ class ModelConfig(Section):
             raise ValueError("model.quantization does not go with a nano model; leave it out")
         if self.shape and not self.nano_type:
             raise ValueError(
-                f"model.shape belongs to nano models, but name_or_path is `{self.name_or_path}`; leave it out"
+                f"model.shape belongs to nano models, but name_or_path is `{self.name_or_path}`; leave it out, or "
+                "set model.shape to null"
             )
         return self

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..errors import RecipeError, nearest
+from ..errors import MissingExtra, RecipeError, nearest
 from ..runtime.progress import someone_watches
 from ..runtime.ranks import world_size
 from .argument_table import ALREADY, TABLE, UNSET
@@ -92,6 +92,7 @@ def build_arguments(
     values.setdefault("use_cpu", not _has_accelerator())  # without it transformers refuses bf16 on a CPU
     _set_intervals(values, length)
     values |= _spread(distributed)
+    _check_reporters(values["report_to"])
     try:
         if trainer == "hf":
             from transformers import TrainingArguments
@@ -102,6 +103,27 @@ def build_arguments(
         return SFTConfig(**values, max_length=None, packing=False, dataset_kwargs={"skip_prepare_dataset": True})
     except ValueError as error:
         raise RecipeError(f"`training` was refused by {trainer}'s own check: {' '.join(str(error).split())}") from error
+
+
+def _check_reporters(asked: str | list[str]) -> None:
+    """A logger that is unknown or not installed would fail when training has begun, in a library's own words."""
+    from transformers.integrations.integration_utils import (
+        INTEGRATION_TO_CALLBACK,
+        get_available_reporting_integrations,
+    )
+
+    for name in [asked] if isinstance(asked, str) else asked:
+        if name in ("none", "all"):
+            continue
+        if name not in INTEGRATION_TO_CALLBACK:
+            raise RecipeError(
+                f"`training.report_to` is {name!r}; {nearest(name, ('none', 'all', *INTEGRATION_TO_CALLBACK))}"
+            )
+        if name not in get_available_reporting_integrations():
+            package = f"'curricle[{name}]'" if name in ("mlflow", "wandb") else name
+            raise MissingExtra(
+                f"`training.report_to: {name}` needs {name}, which is not installed: pip install {package}"
+            )
 
 
 def _set_intervals(values: dict[str, Any], length: Length | None) -> None:
