@@ -117,6 +117,7 @@ class Monitor:
             "totals": dict(self.totals),
             "loss_window": list(self.loss_spikes.window),
             "norm_window": list(self.norm_spikes.window),
+            "last": self.last,
         }
 
     def start_over(self) -> None:
@@ -127,6 +128,7 @@ class Monitor:
         self.totals = dict(state["totals"])
         self.loss_spikes.window.extend(state["loss_window"])
         self.norm_spikes.window.extend(state["norm_window"])
+        self.last = dict(state["last"])
         self._cut_back(step)
 
     def _cut_back(self, step: int) -> None:
