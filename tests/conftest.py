@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Before torch is loaded. One thread: the models are tiny, and threads that wait for each other only cost time.
@@ -22,6 +23,19 @@ import pytest
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests neither read nor fill the user's cache."""
     os.environ["CURRICLE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def libraries() -> None:
+    """All heavy libraries imported, and out of the garbage collector's way: accelerate collects garbage at every start
+    of a training, which among their million objects takes longer than a small run itself."""
+    import curricle.experiments.one
+    import curricle.training.export
+    import curricle.training.hf
+    import curricle.training.sft  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ RECIPE: dict[str, Any] = {
     "data": {"train": "rows.jsonl", "format": "prompt-completion", "max_length": 128},
     "training": {"max_steps": 1},
 }
+pytestmark = pytest.mark.usefixtures("libraries")
 CHAT_DATA = ("data.train=chats.jsonl", "data.format=messages")
 
 
@@ -35,8 +36,6 @@ def write_rows(path: Path, rows: list[Any]) -> None:
 @pytest.fixture
 def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
     """Runs a command line that must be refused, in a folder with a recipe and rows; gives the line that says why."""
-    import transformers.integrations.integration_utils  # noqa: F401  prints a line when first imported (WANDB_MODE)
-
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "rows.jsonl", ROWS)
     write_rows(tmp_path / "chats.jsonl", CHATS)

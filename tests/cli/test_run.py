@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +35,14 @@ RECIPE: dict[str, Any] = {
     },
     "evaluation": [{"metric": "loss"}],
 }
+pytestmark = pytest.mark.usefixtures("libraries")
 RUN = Path("runs/r/base/seed-3")
 TIMINGS = {"seconds", "tokens_per_second", "peak_memory_bytes"}
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    yield
-    torch.set_num_threads(threads)
 
 
 def recipe(**changes: Any) -> str:
