@@ -109,6 +109,12 @@ def test_epochs_and_shares_become_steps(tmp_path: Path) -> None:
         build_arguments(training, output_dir=tmp_path)
 
 
+def test_a_run_is_called_by_recipe_arm_and_seed(tmp_path: Path) -> None:
+    folder = tmp_path / "quickstart" / "base" / "seed-3"
+    assert build_arguments({}, output_dir=folder).run_name == "quickstart/base/seed-3"
+    assert build_arguments({"run_name": "mine"}, output_dir=folder).run_name == "mine"
+
+
 def test_evaluation_follows_the_data(tmp_path: Path) -> None:
     assert build_arguments({}, output_dir=tmp_path).eval_strategy == "no"
     assert build_arguments({}, output_dir=tmp_path, evaluates=True).eval_strategy == "steps"

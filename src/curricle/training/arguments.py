@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -86,6 +87,7 @@ def build_arguments(
     values = complete(training)
     values |= {"output_dir": os.fspath(output_dir), "seed": seed, "logging_nan_inf_filter": False}
     values["remove_unused_columns"] = False
+    values.setdefault("run_name", "/".join(Path(output_dir).parts[-3:]))
     values.setdefault("disable_tqdm", not someone_watches())
     values.setdefault("eval_strategy", "steps" if evaluates else "no")
     values["bf16"] = uses_bf16(values)
