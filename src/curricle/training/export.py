@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import ModelError, RunError
+from ..errors import RunError
+from ..models.config import ModelConfig
+from ..models.loading import load_model
 from ..runtime.files import atomic_folder, read_json, write_text
 from ..runtime.progress import say
+from ..runtime.quiet import calm_libraries
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
+@calm_libraries()
 def export(
     run: str | Path,
     out: str | Path,
@@ -22,8 +26,8 @@ def export(
 ) -> Path:
     """Write the model of a run to `out`.
 
-    `run` is `runs/<name>/<arm>/seed-<k>`, or `runs/<name>` when it has one run. An adapter is merged in float32 and
-    cast once, to `dtype` (by default the base model's own). `push_to_hub` names a repository to upload to as well.
+    `run` is `runs/<name>/<arm>/seed-<k>`, or a folder above it that holds no other run. An adapter is merged in float32
+    and cast once, to `dtype` (by default the base model's own). `push_to_hub` names a repository to upload to as well.
     """
     folder, out = find_run(Path(run)), Path(out)
     if out.exists() and not out.is_dir():
@@ -46,7 +50,7 @@ def find_run(run: Path) -> Path:
     """The folder of the one finished run meant by a path."""
     if (run / "model").is_dir():
         return run
-    found = sorted(path.parent for path in run.glob("*/seed-*/model"))
+    found = sorted(path.parent for level in ("seed-*/model", "*/seed-*/model") for path in run.glob(level))
     if len(found) == 1:
         return found[0]
     if not found:
@@ -66,13 +70,17 @@ def _load(folder: Path, dtype: Dtype | None) -> tuple[Any, Any]:
         return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto"), tokenizer
     from peft import PeftModel
 
-    base_name = read_json(folder / "adapter_config.json")["base_model_name_or_path"]
-    if base_name is None or not (Path(base_name).exists() or base_name.count("/") == 1):
-        raise ModelError(f"{folder} is an adapter on `{base_name}`, which is not there; put the base model back")
-    own = AutoModelForCausalLM.from_pretrained(base_name, dtype="auto").dtype
-    base = AutoModelForCausalLM.from_pretrained(base_name, dtype=torch.float32)
-    merged = PeftModel.from_pretrained(base, folder).merge_and_unload(safe_merge=True)
+    base = load_model(_base_of(folder))
+    own = base.dtype
+    merged: Any = PeftModel.from_pretrained(base.float(), folder).merge_and_unload(safe_merge=True)
     return merged.to(getattr(torch, dtype) if dtype else own), tokenizer
+
+
+def _base_of(folder: Path) -> ModelConfig:
+    """The model that the adapter in `folder` stands on: a nano model's lies beside it, wherever the run was moved."""
+    about, beside = read_json(folder / "adapter_config.json"), folder.parent / "base"
+    name = str(beside) if beside.is_dir() else about["base_model_name_or_path"]
+    return ModelConfig(name_or_path=name, revision=about.get("revision"), dtype="auto")
 
 
 def card(folder: Path, model: Any) -> str:
