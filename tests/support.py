@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from curricle.data.table import TokenTable
 from curricle.models.choose import PACKED
 from curricle.models.nano import nano_config
@@ -27,8 +28,9 @@ def table(num: int = 40, seed: int = 0, low: int = 4, high: int = 30, domains: b
 
 
 def model(kind: str = "llama", attn: str = PACKED, seed: int = 0, **shape: Any) -> Any:
-    from curricle.models import attention  # registers the packed attention
     from transformers import AutoModelForCausalLM
+
+    from curricle.models import attention  # registers the packed attention
 
     assert attention.PACKED == PACKED
     torch.manual_seed(seed)
@@ -41,7 +43,9 @@ def lora(base: Any, dropout: float = 0.0) -> Any:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(1)
-    return get_peft_model(base, LoraConfig(r=4, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM"))
+    return get_peft_model(
+        base, LoraConfig(r=4, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
 
 
 def arguments(folder: Path, kind: Any = None, **changes: Any) -> Any:

@@ -153,6 +153,25 @@ def test_evaluation_counts_tokens_not_batches(tmp_path: Path) -> None:
     assert max(r["eval_loss"] for r in results) - min(r["eval_loss"] for r in results) < 1e-6
 
 
+def test_evaluations_are_kept_and_cut_back_on_resume(tmp_path: Path) -> None:
+    settings = {"max_steps": 6, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 4}
+    held_out, logs = table(12, seed=3, domains=True), []
+    for name, stop in (("whole", None), ("broken", 5)):
+        args = arguments(tmp_path / name, **settings)
+        run = Trainer(model(), args, train_dataset=table(), eval_dataset=held_out, rows=ROWS)
+        if stop:
+            run.add_callback(StopAt(stop))
+        run.train()
+        if stop:
+            again = Trainer(model(), args, train_dataset=table(), eval_dataset=held_out, rows=ROWS)
+            again.train(resume_from_checkpoint=True)
+        logs.append(JsonLog(tmp_path / name / "heldout.jsonl").rows())
+    assert logs[0] == logs[1]
+    assert [row["step"] for row in logs[0]] == [2, 4, 6]
+    assert logs[0][0]["domain_loss"].keys() == {"a", "b"}
+    assert logs[0][0]["tokens"] == held_out.num_supervised.sum()
+
+
 def test_a_loss_that_is_no_number_stops_before_a_weight_moves(tmp_path: Path) -> None:
     run = trainer(tmp_path, save_strategy="steps", save_steps=1)
     run.add_callback(Poison(run, after=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from curricle.runtime.logs import JsonLog
 from curricle.training.monitors import CLIP_ADVICE_AFTER, Monitor, Spikes
 

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 import torch
 import trl
+from datasets import Dataset
+from transformers import AutoModelForCausalLM
+
 from curricle.curriculum.order import Order
 from curricle.errors import RecipeError
 from curricle.models.nano import train_tokenizer
@@ -15,11 +18,30 @@ from curricle.runtime.logs import JsonLog
 from curricle.training.batches import Rows
 from curricle.training.hf import Trainer
 from curricle.training.sft import SFTTrainer
-from datasets import Dataset
 from support import lora, model, table
-from transformers import AutoModelForCausalLM
 
-WORDS = "the cat sat on a mat and looked at the rain while nobody came to open the old green door".split()
+WORDS = [
+    "the",
+    "cat",
+    "sat",
+    "on",
+    "a",
+    "mat",
+    "and",
+    "looked",
+    "at",
+    "the",
+    "rain",
+    "while",
+    "nobody",
+    "came",
+    "to",
+    "open",
+    "the",
+    "old",
+    "green",
+    "door",
+]
 
 
 @pytest.fixture(autouse=True)

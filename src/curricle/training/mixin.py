@@ -51,6 +51,10 @@ else:
     Host = object
 
 
+MANY_DOMAINS = 20
+"""With more, the loss of each goes to `heldout.jsonl` only, not to every tracker."""
+
+
 class CurricleMixin(Host):
     """Adds the dials to a Trainer. `order` and `rows` need our rows; `weighting` and `depth` work on both.
 
@@ -314,12 +318,15 @@ class CurricleMixin(Host):
         table = eval_dataset if eval_dataset is not None else self.eval_dataset
         if not isinstance(table, TokenTable):
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-        metrics = heldout_metrics(self.model, table, self.rows, self.tap, self.args.per_device_eval_batch_size)
+        measured = heldout_metrics(self.model, table, self.rows, self.tap, self.args.per_device_eval_batch_size)
         if self.eval_extras is not None:
-            metrics |= self.eval_extras(self.model)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
-        say(f"held out: {', '.join(f'{name} {value:.6g}' for name, value in metrics.items())}")
-        self.log(metrics)
+            measured |= self.eval_extras(self.model)
+        by_domain = measured.pop("domain_loss")
+        self.monitor.measured(self.state.global_step, metric_key_prefix, measured, by_domain)
+        if len(by_domain) <= MANY_DOMAINS:
+            measured |= {f"loss_{name}": value for name, value in by_domain.items()}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in measured.items()}
+        self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.monitor.restart_clock()
         return metrics

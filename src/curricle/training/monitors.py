@@ -1,7 +1,8 @@
 """What a run tells about itself, step by step.
 
-`metrics.jsonl` has a line a step; `consumed.jsonl` has the examples of that step in the order they were trained on.
-Both are cut back to the checkpoint on resume, so a killed run's logs read as if nothing had happened.
+`metrics.jsonl` has a line a step, `consumed.jsonl` the examples of that step in the order they were trained on, and
+`heldout.jsonl` a line an evaluation. All are cut back to the checkpoint on resume, so a killed run's logs read as if
+nothing had happened.
 """
 
 from __future__ import annotations
@@ -50,11 +51,11 @@ def peak_memory_bytes() -> int:
 
 
 class Monitor:
-    """Keeps the books of a run: one call a step, two files, and a line to the person when something is off."""
+    """Keeps the books of a run: one call a step, three files, and a line to the person when something is off."""
 
     def __init__(self, folder: str | Path | None, max_grad_norm: float) -> None:
-        self.metrics = JsonLog(Path(folder) / "metrics.jsonl") if folder and is_main() else None
-        self.consumed = JsonLog(Path(folder) / "consumed.jsonl") if folder and is_main() else None
+        names = ("metrics", "consumed", "heldout") if folder is not None and is_main() else ()
+        self.logs = {name: JsonLog(Path(folder or ".") / f"{name}.jsonl") for name in names}
         self.max_grad_norm = max_grad_norm
         self.totals = {"tokens": 0, "supervised_tokens": 0, "clipped_steps": 0, "steps": 0}
         self.loss_spikes, self.norm_spikes = Spikes(), Spikes()
@@ -85,10 +86,19 @@ class Monitor:
         }
         self.last = row
         self._speak(row)
-        if self.metrics is not None and self.consumed is not None:
-            self.metrics.append(row)
-            self.consumed.append({"step": row["step"], "rows": rows_of_examples})
+        if self.logs:
+            self.logs["metrics"].append(row)
+            self.logs["consumed"].append({"step": row["step"], "rows": rows_of_examples})
         return row
+
+    def measured(self, step: int, what: str, metrics: dict[str, float], by_domain: dict[str, float]) -> None:
+        """An evaluation: a line in the log and one to the person."""
+        shown = ", ".join(f"{name} {value:.6g}" for name, value in metrics.items())
+        say(f"step {step}: {what} {shown}")
+        if self.logs:
+            row = {"step": step, "what": what, "tokens_trained": self.totals["tokens"], **metrics}
+            self.logs["heldout"].append(row | {"domain_loss": by_domain})
+            self.logs["heldout"].close()  # it may be the last word, long after training
 
     def _speak(self, row: dict[str, Any]) -> None:
         for name in ("loss", "grad_norm"):
@@ -132,11 +142,9 @@ class Monitor:
         self._cut_back(step)
 
     def _cut_back(self, step: int) -> None:
-        for log in (self.metrics, self.consumed):
-            if log is not None:
-                log.cut_back(step)
+        for log in self.logs.values():
+            log.cut_back(step)
 
     def close(self) -> None:
-        for log in (self.metrics, self.consumed):
-            if log is not None:
-                log.close()
+        for log in self.logs.values():
+            log.close()
