@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from curricle.training.argument_table import TABLE
 from house.commands import flags
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,6 +16,10 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 BLOCK = re.compile(r"^```(?:bash|sh|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:curricle|make) [^`\n]+)`")
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+KEY = re.compile(r"`((?:data|model|training|curriculum|weighting|distributed|evaluation|selection)\.[\w.]+)")
+KEYS = {line.replace("[]", "") for line in (Path(__file__).parent / "recipe_keys.txt").read_text().splitlines()}
+MAPPINGS = ("data.fields", "model.shape")  # their keys are the user's
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
@@ -28,6 +33,10 @@ def links(page: Path) -> list[Path]:
     return [(page.parent / target).resolve() for target in found if "://" not in target]
 
 
+def prose(page: Path) -> str:
+    return FENCED.sub("", page.read_text(encoding="utf-8"))
+
+
 def shown_commands(page: Path) -> list[str]:
     """Lines of shell blocks, prompts and continuations taken away."""
     blocks = "\n".join(BLOCK.findall(page.read_text(encoding="utf-8"))).replace("\\\n", " ")
@@ -36,7 +45,7 @@ def shown_commands(page: Path) -> list[str]:
 
 def named_commands(page: Path) -> list[str]:
     """Commands within a sentence, in backticks."""
-    return INLINE.findall(re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL))
+    return INLINE.findall(prose(page))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -46,8 +55,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def anchors(page: Path) -> set[str]:
     """The names by which a page's headings can be linked to."""
-    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -71,6 +79,14 @@ def test_commands_shown_exist(page: Path) -> None:
     for line in shown_commands(page) + named_commands(page):
         problem = what_is_wrong(line)
         assert problem is None, f"{name_of(page)}: `{line}`: {problem}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_keys_named_exist(page: Path) -> None:
+    for key in KEY.findall(prose(page)):
+        section, _, name = key.rstrip(".").partition(".")
+        known = name in TABLE if section == "training" else f"{section}.{name}" in KEYS
+        assert known or f"{section}.{name.rpartition('.')[0]}" in MAPPINGS, f"{name_of(page)}: `{key}`"
 
 
 def what_is_wrong(line: str) -> str | None:

@@ -130,9 +130,9 @@ TABLE: dict[str, Rule] = {
     "tf32": kept(bool | None, "TF32 matrix products on Ampere GPUs or newer."),
     "activation_checkpointing": kept(bool, "Recompute activations in backward: less memory, more time.", False),
     "activation_checkpointing_kwargs": kept(dict[str, Any] | None, "Its settings, such as {use_reentrant: false}."),
-    "gradient_checkpointing": moved("training.activation_checkpointing", "Its name since transformers 5.23."),
+    "gradient_checkpointing": moved("training.activation_checkpointing", "its name since transformers 5.23."),
     "gradient_checkpointing_kwargs": moved(
-        "training.activation_checkpointing_kwargs", "Its name since transformers 5.23."
+        "training.activation_checkpointing_kwargs", "its name since transformers 5.23."
     ),
     "activation_offloading": kept(bool, "Keep activations in main memory until backward.", sft_only=True),
     "torch_compile": kept(bool, "Compile the model."),
@@ -206,7 +206,7 @@ TABLE: dict[str, Rule] = {
     "resume_from_checkpoint": refused("a run found half done continues by itself; `--force` starts it again"),
     # seeds and order
     "full_determinism": kept(bool, "Deterministic algorithms only, where torch has them; slower."),
-    "seed": moved("seed", "One seed, from which every random stream has its own."),
+    "seed": moved("seed", "one seed, from which every random stream has its own."),
     "data_seed": refused("every random stream has its own seed, which follows from `seed`"),
     "train_sampling_strategy": moved(
         "data.packing",
@@ -245,19 +245,19 @@ TABLE: dict[str, Rule] = {
     "do_predict": refused("a run trains and measures; it writes no answers"),
     # SFTConfig only
     "model_init_kwargs": refused(_MODEL),
-    "trust_remote_code": moved("model.trust_remote_code", "Never on unless asked."),
+    "trust_remote_code": moved("model.trust_remote_code", "never on unless asked."),
     "router_aux_loss_coef": refused("the load-balancing loss of mixture-of-experts models is not added to ours"),
-    "chat_template_path": moved("data.chat_template", "A Jinja template or a file holding one."),
-    "dataset_text_field": moved("data.fields.text", "The column that holds raw text."),
+    "chat_template_path": moved("data.chat_template", "a Jinja template or a file holding one."),
+    "dataset_text_field": moved("data.fields.text", "the column that holds raw text."),
     "dataset_kwargs": refused("rows are read as `data` says"),
-    "dataset_num_proc": moved("data.num_workers", "Processes that tokenize."),
+    "dataset_num_proc": moved("data.num_workers", "processes that tokenize."),
     "eos_token": refused("the end of a turn is read from the chat template and proved; see `curricle inspect masks`"),
     "pad_token": refused("padding never reaches the loss; the tokenizer brings its own"),
-    "max_length": moved("data.max_length", "The longest example, and the length of a packed row."),
+    "max_length": moved("data.max_length", "the longest example, and the length of a packed row."),
     "truncation_mode": refused("a dialogue is cut in its middle, with question and target kept; see `data.on_long`"),
     "packing": moved("data.packing", "true is `ordered`.", {True: "ordered", False: "none"}),
     "packing_strategy": refused("rows are packed in curriculum order; see `data.lookahead`"),
-    "padding_free": moved("data.packing", "Packed rows hold no padding.", {True: "ordered"}),
+    "padding_free": moved("data.packing", "packed rows hold no padding.", {True: "ordered"}),
     "pad_to_multiple_of": refused("packed rows hold no padding"),
     "eval_packing": refused("the held-out loss is a sum over tokens and does not depend on packing"),
     "completion_only_loss": moved("data.learn", _LEARN, _TURNS),
