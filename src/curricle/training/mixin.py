@@ -238,12 +238,22 @@ class CurricleMixin(Host):
         finally:
             self.monitor.close()
             self.ticker.close()
-        if self._stopped and self.state.global_step < self.args.max_steps:
+        if self._interrupted:
             raise Interrupted(
                 f"stopped by {self.stop_request.asked or 'another rank'} after step {self.state.global_step} of "
                 f"{self.args.max_steps}; the checkpoint is saved. Run the same command again to go on from it"
             )
         return result
+
+    @property
+    def _interrupted(self) -> bool:
+        return self.our_rows and self._stopped and self.state.global_step < self.args.max_steps
+
+    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
+        if self._interrupted:
+            # The host would load the best checkpoint and, where one is kept, remove the one just saved to go on from.
+            self.state.best_model_checkpoint = None
+        return super()._finalize_training(*args, **kwargs)
 
     def _verify(self) -> None:
         """Two short examples through the model's own loss and through ours; training does not begin if they differ."""
@@ -311,6 +321,8 @@ class CurricleMixin(Host):
         self.monitor.load_state_dict(state["monitor"], step=state["step"])
         if self.patience and state["patience"]:
             self.patience.load_state_dict(state["patience"])
+            if self.patience.spent:  # this run has stopped early: it was cut off after its last step
+                self.args.max_steps = state["step"]
 
     # ---- evaluation and logs ----------------------------------------------------------------------------------------
 

@@ -31,11 +31,15 @@ class Patience(TrainerCallback):
             self.best, self.waited = value, 0
             return
         self.waited += 1
-        if self.waited >= self.patience:
+        if self.spent:
             say(
                 f"step {state.global_step}: {self.metric} has not bettered {self.best:.4g} in {self.waited} evaluations"
             )
             control.should_training_stop = True
+
+    @property
+    def spent(self) -> bool:
+        return self.waited >= self.patience
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "waited": self.waited}
