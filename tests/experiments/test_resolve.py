@@ -284,3 +284,13 @@ def test_an_override_that_an_arm_does_not_take_is_said(write: Write, capsys: pyt
     assert (arms["a"].settings.data.max_length, arms["b"].settings.data.max_length) == (64, 32)
     assert capsys.readouterr().err == "--set data.max_length=32: arm `a` keeps its own value, 64\n"
     assert resolve(write(text), ["arms.a.data.max_length=16"]).arms["a"].settings.data.max_length == 16
+
+
+def test_a_mapping_stays_as_it_was_given() -> None:
+    def given() -> dict[str, dict[str, object]]:
+        training = {"warmup_ratio": 0.1, "max_seq_length": 64}
+        return {"model": {"name_or_path": "nano:llama"}, "data": {"train": "a.jsonl"}, "training": training}
+
+    recipe = given()
+    assert resolve(recipe).base.data.max_length == 64
+    assert recipe == given()

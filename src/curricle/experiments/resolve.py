@@ -11,6 +11,7 @@ file that says it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -86,7 +87,7 @@ def resolve(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence
     if isinstance(recipe, Recipe):
         layers, source = [(recipe.model_dump(mode="json", exclude_unset=True), {})], "recipe"
     elif isinstance(recipe, Mapping):
-        layers, source = _with_base(dict(recipe), {}, Path("."), ()), "recipe"
+        layers, source = _with_base(deepcopy(dict(recipe)), {}, Path("."), ()), "recipe"
     else:
         layers, source = _chain(Path(recipe), ()), str(recipe)
         layers[-1][0].setdefault("name", made_folder_name(Path(recipe).stem))
