@@ -6,8 +6,10 @@ Standard output stays free for results, so `curricle ... > file` holds nothing e
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
 
 from .ranks import is_main
 
@@ -25,23 +27,53 @@ def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-    """The items, with a bar when someone is watching a terminal; silent otherwise."""
+@contextmanager
+def bar(label: str, total: int | None = None) -> Iterator[Callable[..., None] | None]:
+    """A bar for as long as the block lasts, moved by the function given (`advance=`, `completed=`, `description=`).
+
+    None where no terminal watches. Bars within bars share one display: two would draw over each other.
+    """
+    global _display
     if not (is_main() and sys.stderr.isatty()):
-        yield from items
+        yield None
         return
-    from rich import progress as bars
+    outer, display = _display, _display or _new_display()
+    task = display.add_task(label, total=total)
+    if outer is None:
+        _display = display
+        display.start()
+    try:
+        yield partial(display.update, task)
+    finally:
+        if outer is None:
+            _display = None
+            display.stop()
+        else:
+            display.remove_task(task)
+            display.refresh()  # at once, so that the display knows its height when it goes
+
+
+_display: Any = None
+
+
+def _new_display() -> Any:
+    from rich import progress as rich
     from rich.console import Console
 
     columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TimeElapsedColumn(),
-        bars.TimeRemainingColumn(),
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TimeElapsedColumn(),
+        rich.TimeRemainingColumn(),
     )
-    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(label, total=total)
+    return rich.Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    """The items, with a bar when someone is watching a terminal; silent otherwise."""
+    with bar(label, total) as move:
         for item in items:
             yield item
-            shown.advance(task)
+            if move is not None:
+                move(advance=1)

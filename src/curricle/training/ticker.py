@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections import deque
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
-from ..runtime.progress import say
-from ..runtime.ranks import is_main
+from ..runtime import progress
 
 
 class Ticker:
@@ -18,31 +17,15 @@ class Ticker:
     def __init__(self, total: int, every: int = 0, bar: bool = True) -> None:
         self.total, self.every = total, every
         self._seconds: deque[float] = deque(maxlen=50)
-        self._bars: Any = None
-        if bar and is_main() and sys.stderr.isatty():
-            self._start_bar()
-
-    def _start_bar(self) -> None:
-        from rich import progress as rich
-        from rich.console import Console
-
-        columns = (
-            rich.TextColumn("training"),
-            rich.BarColumn(),
-            rich.MofNCompleteColumn(),
-            rich.TimeRemainingColumn(),
-            rich.TextColumn("{task.description}"),
-        )
-        self._bars = rich.Progress(*columns, console=Console(stderr=True), transient=True)
-        self._bars.start()
-        self._task = self._bars.add_task("", total=self.total)
+        self._shown = ExitStack()
+        self._move = self._shown.enter_context(progress.bar("training", total)) if bar else None
 
     def step(self, row: dict[str, Any]) -> None:
         self._seconds.append(row["seconds"])
-        if self._bars is not None:
-            self._bars.update(self._task, completed=row["step"], description=f"loss {row['loss']:.4f}")
+        if self._move is not None:
+            self._move(completed=row["step"], description=f"training, loss {row['loss']:.4f}")
         elif self.every and (row["step"] % self.every == 0 or row["step"] == self.total):
-            say(self.line(row))
+            progress.say(self.line(row))
 
     def line(self, row: dict[str, Any]) -> str:
         left = timedelta(seconds=round(statistics.median(self._seconds) * (self.total - row["step"])))
@@ -53,6 +36,4 @@ class Ticker:
         )
 
     def close(self) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-            self._bars = None
+        self._shown.close()
