@@ -10,12 +10,26 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slow.children import Job, assert_same_run, complete, finish, lines, start, train, wait_until
+from curricle.runtime.files import read_json
+from slow.children import (
+    TIMINGS,
+    Job,
+    assert_same_run,
+    command_line,
+    complete,
+    finish,
+    lines,
+    start,
+    steps_told,
+    train,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -83,23 +97,35 @@ def moment(folder: Path, kind: str, first: int, every: int, rng: random.Random) 
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
 
 
-def train_until_touch(job: Job, stop_at: int | None) -> None:
-    """Train, and kill this very process right before its `stop_at`-th touch of the run folder; with None, list them."""
+def until_touch(work: Callable[[], None], watched: Path, stop_at: int | None) -> None:
+    """Work, and kill this very process right before its `stop_at`-th touch of a folder; with None, list them."""
     touches: list[str] = []
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
-        if event in EVENTS and writes(event, args) and (path := str(args[0])).startswith(f"{job.folder}/"):
-            touches.append(f"{event} {Path(path).name}")
+        if event not in EVENTS or not isinstance(args[0], str | os.PathLike):
+            return
+        path = os.path.abspath(args[0])
+        if path.startswith(f"{watched}/") and changes(event, path, args):
+            touches.append(f"{event} {Path(args[0]).name}")
             if len(touches) - 1 == stop_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-    train(job)
-    (job.folder / "touches").write_text("\n".join(touches))
+    try:
+        work()
+    finally:
+        (watched / "touches").write_text("\n".join(touches))
 
 
-def writes(event: str, args: tuple[Any, ...]) -> bool:
-    return event != "open" or bool(args[2] & (os.O_WRONLY | os.O_RDWR))
+def train_until_touch(job: Job, stop_at: int | None) -> None:
+    until_touch(partial(train, job), job.folder, stop_at)
+
+
+def changes(event: str, path: str, args: tuple[Any, ...]) -> bool:
+    """Whether an event of the interpreter is about to change what is on the disk."""
+    if event == "open":
+        return bool(args[2] & (os.O_WRONLY | os.O_RDWR))
+    return os.path.exists(path) != (event == "os.mkdir")
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +155,52 @@ def test_a_save_may_be_cut_before_any_of_its_files(tmp_path: Path, at_step_two: 
         complete(train, short(folder), said=said)
         assert_same_run(whole, folder)
         shutil.rmtree(folder)
+
+
+# ---- the whole command, once its last step is done ---------------------------------------------------------------
+
+RECIPE = """
+name: cut
+model: {name_or_path: "nano:llama", shape: {vocab_size: 300}}
+data: {train: "toy:dialogue#20", eval: "toy:dialogue-eval#4", format: dialogue, max_length: 512}
+training: {max_steps: 8, per_device_train_batch_size: 2, learning_rate: 0.5, eval_steps: 1}
+selection: {metric: loss, patience: 1, min_delta: 1000}
+evaluation: [{metric: loss}]
+"""
+RUN = Path("runs/cut/base/seed-42")
+
+
+def command_until_touch(folder: Path, stop_at: int | None) -> None:
+    until_touch(partial(command_line, folder, "run", "recipe.yaml"), folder / "runs", stop_at)
+
+
+def test_a_command_may_be_cut_anywhere_after_its_early_stop(tmp_path: Path) -> None:
+    whole, half, said = tmp_path / "whole", tmp_path / "half", tmp_path / "log"
+    whole.mkdir()
+    (whole / "recipe.yaml").write_text(RECIPE)
+    complete(command_line, whole, "run", "recipe.yaml", said=said)
+    shutil.copytree(whole, half)
+    for made_last in ("base/seed-42/model", "base/seed-42/results.json", "comparison.json"):
+        path = half / "runs/cut" / made_last
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(half, tmp_path / "listed")
+    complete(command_until_touch, tmp_path / "listed", None, said=said)
+    touches = (tmp_path / "listed" / "runs" / "touches").read_text().splitlines()
+    assert any("results.json" in touch for touch in touches)
+    for number in range(touches.index("os.mkdir .model.partial"), len(touches)):
+        folder, touch = tmp_path / str(number), touches[number]
+        shutil.copytree(half, folder)
+        child = start(command_until_touch, folder, number, said=said)
+        assert finish(child, said) == -signal.SIGKILL, touch
+        complete(command_line, folder, "run", "recipe.yaml", said=said)
+        assert_same_results(folder / RUN, whole / RUN)
+        shutil.rmtree(folder)
+
+
+def assert_same_results(run: Path, other: Path) -> None:
+    assert steps_told(run) == steps_told(other)
+    assert lines(run / "heldout.jsonl") == lines(other / "heldout.jsonl")
+    mine, theirs = (read_json(folder / "results.json") for folder in (run, other))
+    assert {k: v for k, v in mine.items() if k not in TIMINGS} == {k: v for k, v in theirs.items() if k not in TIMINGS}
+    assert (run / "model/model.safetensors").read_bytes() == (other / "model/model.safetensors").read_bytes()
+    assert not (run / ".model.partial").exists()

@@ -20,7 +20,8 @@ name: asked
 seed: 3
 model: {name_or_path: "nano:llama", shape: {vocab_size: 300}, adapter: {lora_dropout: 0.1}}
 data: {train: "toy:dialogue#40", eval: "toy:dialogue-eval#8", format: dialogue, max_length: 512}
-training: {max_steps: 24, per_device_train_batch_size: 2, learning_rate: 1.0e-3, save_steps: 10, eval_steps: 7}
+training: {max_steps: 24, per_device_train_batch_size: 2, learning_rate: 1.0e-3, save_total_limit: 1, eval_steps: 4}
+selection: {metric: loss}
 """
 RUN = Path("runs/asked/base/seed-3")
 TRAIN = ("train", "recipe.yaml")
@@ -46,7 +47,7 @@ def test_a_run_asked_to_stop_goes_on_with_the_same_command(tmp_path: Path, whole
     with (folder / "log").open("w") as said:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         child = subprocess.Popen([sys.executable, "-m", "curricle", *TRAIN], cwd=folder, stderr=said, env=environment)
-    wait_until(lambda: len(lines(log)) >= 3, lambda: child.poll() is None)
+    wait_until(lambda: len(lines(log)) >= 6, lambda: child.poll() is None)
     child.send_signal(number)
     code = child.wait(PATIENCE)
     told = (folder / "log").read_text().splitlines()
@@ -61,7 +62,8 @@ def test_a_run_asked_to_stop_goes_on_with_the_same_command(tmp_path: Path, whole
     complete(command_line, folder, *TRAIN, said=folder / "log")
     assert f"going on from checkpoint-{done}" in (folder / "log").read_text()
     assert steps_told(folder / RUN) == steps_told(whole)
-    assert lines(folder / RUN / "consumed.jsonl") == lines(whole / "consumed.jsonl")
+    for name in ("consumed.jsonl", "heldout.jsonl"):
+        assert lines(folder / RUN / name) == lines(whole / name)
     weights = "model/adapter_model.safetensors"
     assert (folder / RUN / weights).read_bytes() == (whole / weights).read_bytes()
 
