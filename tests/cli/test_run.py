@@ -200,9 +200,9 @@ def test_several_files_with_weights_and_a_loss_for_each_domain() -> None:
     assert drawn == {**dict.fromkeys(range(8), 1), **dict.fromkeys(range(8, 14), 2)}
     assert metrics()[0]["domain_loss"].keys() == {"sum", "next"}
     assert results()["repeats"] == 6
-    found = results()
-    assert min(found["eval_loss_sum"], found["eval_loss_next"]) < found["eval_loss"]
-    assert found["eval_loss"] < max(found["eval_loss_sum"], found["eval_loss_next"])
+    of_domain = results()["eval_domain_loss"]
+    assert of_domain.keys() == {"sum", "next"}
+    assert min(of_domain.values()) < results()["eval_loss"] < max(of_domain.values())
 
 
 # --- what is not trained
@@ -261,6 +261,17 @@ def test_what_is_finished_is_not_run_again(capsys: pytest.CaptureFixture[str]) -
     run("--force")
     assert trained() != before
     assert losses() == [json.loads(line)["loss"] for line in before["base/seed-3"].splitlines()]
+
+
+def test_data_changed_after_a_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"prompt": "a", "completion": "b"}
+    Path("rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    recipe(data={"train": "rows.jsonl", "eval": None, "format": "auto"}, evaluation=[], training={"max_steps": 1})
+    run()
+    Path("rows.jsonl").write_text(json.dumps(row | {"completion": "c"}) + "\n", encoding="utf-8")
+    capsys.readouterr()
+    run()
+    assert "finished before, on another rows.jsonl; --force runs it again" in capsys.readouterr().err
 
 
 def test_arms_and_seeds_can_be_added_later() -> None:
@@ -335,10 +346,8 @@ GROWING_STEPS = {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 12
 
 
 def held_out(folder: Path = RUN) -> dict[int, dict[str, float]]:
-    """What the last checkpoint remembers of each evaluation, by step."""
-    last = max(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    history = json.loads((last / "trainer_state.json").read_bytes())["log_history"]
-    return {row["step"]: row for row in history if "eval_loss" in row}
+    """Each evaluation by its step."""
+    return {row["step"]: row for row in JsonLog(folder / "heldout.jsonl").rows()}
 
 
 @pytest.mark.parametrize("metric", ["loss", "chrf"])
@@ -353,10 +362,10 @@ def test_the_best_checkpoint_becomes_the_model(metric: str) -> None:
     run()
     evaluations = held_out()
     better: Callable[..., int] = max if metric == "chrf" else min
-    best = better(evaluations, key=lambda step: evaluations[step][f"eval_{metric}"])
+    best = better(evaluations, key=lambda step: evaluations[step][metric])
     assert best < 12
     assert results()["best_checkpoint"] == f"checkpoint-{best}"
-    assert results()["eval_loss"] == pytest.approx(evaluations[best]["eval_loss"], rel=1e-5)
+    assert results()["eval_loss"] == pytest.approx(evaluations[best]["loss"], rel=1e-5)
     assert results()["steps"] == 12
 
 
@@ -367,14 +376,14 @@ def test_an_early_stop_comes_at_the_same_step_after_a_resume(capsys: pytest.Capt
     )
     run()
     evaluations, found, rows = held_out(), results(), metrics()
-    best = min(evaluations, key=lambda step: evaluations[step]["eval_loss"])
+    best = min(evaluations, key=lambda step: evaluations[step]["loss"])
     assert found["steps"] == best + 2 < 12
     assert f"step {best + 2}: eval_loss has not bettered" in capsys.readouterr().err
     lose("results.json", "model", f"checkpoint-{best + 2}")  # one evaluation of the two was waited for
     run()
     assert f"going on from checkpoint-{best + 1}" in capsys.readouterr().err
     assert (results()["steps"], results()["best_checkpoint"]) == (best + 2, f"checkpoint-{best}")
-    assert metrics() == rows
+    assert (metrics(), held_out()) == (rows, evaluations)
     assert results()["eval_loss"] == found["eval_loss"]
 
 

@@ -177,7 +177,8 @@ def _one(job: _Job, material: Material | None) -> RunResult:
     """Trained if it is not, measured if that is asked."""
     arm, folder, results = job.arm, job.folder, job.results
     if material is None or job.done:
-        say(f"{folder}: finished before; --force runs it again")
+        changed = _changed_since(job)
+        say(f"{folder}: finished before{f', on another {changed}' if changed else ''}; --force runs it again")
         return RunResult(arm.name, job.seed, folder, results or {})
     from .one import measure_run, train_run
 
@@ -193,6 +194,14 @@ def _one(job: _Job, material: Material | None) -> RunResult:
         write_json(folder / "results.json", results)
     barrier()
     return RunResult(arm.name, job.seed, folder, results)
+
+
+def _changed_since(job: _Job) -> str | None:
+    """A data file that was written after the run had finished."""
+    finished = (job.folder / "results.json").stat().st_mtime
+    data = job.arm.settings.data
+    paths = [Path(source.path) for which in ("train", "eval") for source in data.sources(which)]
+    return next((str(path) for path in paths if path.is_file() and path.stat().st_mtime > finished), None)
 
 
 def _finished(whole: Experiment, folder: Path) -> list[RunResult]:
