@@ -72,6 +72,7 @@ def sets(*overrides: str) -> list[str]:
         (["curiculum.strategy=none"], ["`curiculum.strategy` is not a key", "did you mean `curriculum`?"]),
         (["lookahead=64"], ["it belongs in `data.lookahead`"]),
         (["training.lerning_rate=1"], ["did you mean `learning_rate`?"]),
+        (["training.foo=1"], ["`training.foo` is not an argument of the trainer", "docs/training-arguments.md"]),
         (["training.output_dir=x"], ["`training.output_dir` is refused", "the run folder follows from"]),
         (["training.logging_nan_inf_filter=true"], ["is refused", "stops at NaN"]),
         (["training.learning_rate=abc"], ["`training.learning_rate` is 'abc'", "valid number"]),

@@ -37,6 +37,8 @@ OLD_NAMES: dict[str, Move] = {
     "no_cuda": Move("training.use_cpu"),
     "micro_batch_size": Move("training.per_device_train_batch_size"),
     "num_epochs": Move("training.num_train_epochs"),
+    "epochs": Move("training.num_train_epochs"),
+    "lr": Move("training.learning_rate"),
     "optimizer": Move("training.optim"),
     "lr_scheduler": Move("training.lr_scheduler_type"),
     "clip_grad_norm": Move("training.max_grad_norm"),

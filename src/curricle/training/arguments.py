@@ -48,7 +48,9 @@ def problems(given: Mapping[str, Any], trainer: TrainerKind) -> Iterator[tuple[s
     for name, value in given.items():
         rule = TABLE.get(name)
         if rule is None:
-            yield name, f"is not an argument of the trainer; {nearest(name, TABLE)}"
+            close = nearest(name, TABLE)
+            known = close if close.startswith("did you mean") else "docs/training-arguments.md has all that are"
+            yield name, f"is not an argument of the trainer; {known}"
         elif rule.fate == "refused":
             yield name, f"is refused: {rule.note}"
         elif rule.fate == "moved":
