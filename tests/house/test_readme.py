@@ -85,6 +85,22 @@ def test_the_masks_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.Mon
         assert shown in outputs
 
 
+def test_the_quickstart_reads_as_a_run_does(capsys: pytest.CaptureFixture[str]) -> None:
+    from curricle.experiments.results import Result, RunResult
+    from curricle.training.monitors import Monitor
+    from curricle.training.ticker import Ticker
+
+    (shown,) = (output for output in blocks(ENGLISH, "text") if output.startswith("runs/quickstart"))
+    row = {"step": 10, "loss": 4.7119, "grad_norm": 1.77, "learning_rate": 0.005, "epoch": 0.5}
+    Ticker(149, every=10, bar=False).step(row | {"tokens_per_second": 8197.0, "seconds": 37 / 139})
+    Monitor(None, 1.0).measured(149, "eval", {"loss": 0.419117, "perplexity": 1.52062, "tokens": 848.0}, {})
+    results = {"steps": 149, "tokens": 283_200, "repeats": 2800, "train_loss": 0.4572, "eval_loss": 0.4191}
+    folder = Path("runs/quickstart")
+    result = Result("quickstart", folder, [RunResult("base", 42, folder, results | {"seconds": 155.0})])
+    for line in (*capsys.readouterr().err.splitlines(), *str(result).splitlines()):
+        assert line in shown.splitlines()
+
+
 @pytest.mark.parametrize("script", blocks(ENGLISH, "python"))
 def test_scripts_import_what_is_there(script: str) -> None:
     for step in ast.walk(ast.parse(script)):
