@@ -72,6 +72,7 @@ def sets(*overrides: str) -> list[str]:
         (["curiculum.strategy=none"], ["`curiculum.strategy` is not a key", "did you mean `curriculum`?"]),
         (["lookahead=64"], ["it belongs in `data.lookahead`"]),
         (["training.lerning_rate=1"], ["did you mean `learning_rate`?"]),
+        (["training.max_steps=0"], ["`training.max_steps` is 0", "1 or more, or -1"]),
         (["training.foo=1"], ["`training.foo` is not an argument of the trainer", "docs/training-arguments.md"]),
         (["training.output_dir=x"], ["`training.output_dir` is refused", "the run folder follows from"]),
         (["training.logging_nan_inf_filter=true"], ["is refused", "stops at NaN"]),
@@ -102,6 +103,7 @@ def sets(*overrides: str) -> list[str]:
         (["data.dataset_info=none.json"], ["data.dataset_info: cannot read none.json"]),
         # model
         (["model.name_or_path=nano:lama"], ["`nano:lama`", "did you mean `llama`?"]),
+        (["model.name_or_path=nano:t5"], ["`nano:t5`, a t5 model", "causal language models"]),
         (["model.shape.hiden_size=32"], ["`hiden_size`", "did you mean `hidden_size`?"]),
         (["model.shape.hidden_size=63"], ["63", "attention heads"]),
         (["model.attn_implementation=flash"], ["`flash`", "`flash_attention_2`"]),

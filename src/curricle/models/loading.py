@@ -74,7 +74,21 @@ def model_settings(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | Non
         return _nano_settings(config, tokenizer)
     _check_folder(config.name_or_path, ("config.json",), "config")
     with _one_line(config, "config"):
-        return AutoConfig.from_pretrained(config.name_or_path, **_source(config))
+        settings = AutoConfig.from_pretrained(config.name_or_path, **_source(config))
+    if not config.trust_remote_code:
+        _refuse_other_kinds(settings.model_type, config.name_or_path)
+    return settings
+
+
+def _refuse_other_kinds(model_type: str, name: str) -> None:
+    """Encoders, translators, image models: what transformers has no causal language model for."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise ModelError(
+            f"model.name_or_path is `{name}`, a {model_type} model, but what is trained here are causal language models "
+            "such as llama, qwen2, mistral or gemma2"
+        )
 
 
 def add_adapter(model: Any, adapter: AdapterConfig, quantized: bool = False) -> Any:
@@ -279,6 +293,7 @@ def _nano_settings(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | Non
     kind, shape = str(config.nano_type), {key: value for key, value in config.shape.items() if key != "vocab_size"}
     if kind not in CONFIG_MAPPING:
         raise ModelError(f"model.name_or_path is `nano:{kind}`; {nearest(kind, CONFIG_MAPPING.keys())}")
+    _refuse_other_kinds(kind, config.name_or_path)
     known = vars(CONFIG_MAPPING[kind]())
     for key in shape:
         if key not in known:

@@ -16,6 +16,8 @@ from .progress import someone_watches
 SETTLED = {
     # Checkpoints are ordered by their step here, whatever the file system says of times.
     "transformers.trainer_utils": "mtime may not be reliable on this filesystem",
+    # Every loss is computed here.
+    "transformers.modeling_utils": "`loss_type=None` was set in the config",
     # A head tied to the embeddings is saved once, and is there again once the embeddings are.
     "transformers.trainer": "There were missing keys in the checkpoint model loaded: ['lm_head.weight']",
 }

@@ -57,7 +57,14 @@ def _unless(words: tuple[str, ...], reason: str) -> Callable[[str], str]:
     return check
 
 
+def _steps_or_unset(number: int) -> int:
+    if number < 1 and number != -1:
+        raise ValueError("it is 1 or more, or -1 for what `num_train_epochs` comes to")
+    return number
+
+
 Count = Annotated[int, Field(ge=1)]
+Steps = Annotated[int, AfterValidator(_steps_or_unset)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -100,7 +107,7 @@ TABLE: dict[str, Rule] = {
     "num_train_epochs": kept(
         Positive, "Passes over the whole training set, turned into steps before the first one.", 3.0
     ),
-    "max_steps": kept(int, "The number of steps; when above 0 it wins over `num_train_epochs`.", -1),
+    "max_steps": kept(Steps, "The number of steps; when above 0 it wins over `num_train_epochs`.", -1),
     "learning_rate": kept(NotNegative, "The peak learning rate. TRL's default for both trainers.", 2e-5),
     "lr_scheduler_type": kept(
         Schedule, "Shape of the learning rate. Schedules that wait for a metric are not offered.", "linear"
