@@ -15,8 +15,8 @@ OPENING = """# Command line
 Written by `make docs` from the commands' own help; a test compares the two.
 
 Exit codes: 0 done, 2 a mistake in the recipe, the data or the command line (one line on standard error says which),
-75 interrupted after saving (the same command goes on), 130 stopped at once by Ctrl-C (while training, by the second one).
-A bug in Curricle shows its traceback.
+75 interrupted after saving (the same command goes on), 130 stopped at once by Ctrl-C (while training, by the second
+one). A bug in Curricle shows its traceback.
 """
 
 

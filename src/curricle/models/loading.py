@@ -86,7 +86,7 @@ def _refuse_other_kinds(model_type: str, name: str) -> None:
 
     if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise ModelError(
-            f"model.name_or_path is `{name}`, a {model_type} model, but what is trained here are causal language models "
+            f"model.name_or_path is `{name}`, a {model_type} model; only causal language models are trained here, "
             "such as llama, qwen2, mistral or gemma2"
         )
 
