@@ -14,10 +14,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 
 from curricle.curriculum.layers import Depth
 from curricle.curriculum.order import Order
+from curricle.data.table import TokenTable
 from curricle.errors import Interrupted, ModelError, RecipeError, RunError, TrainingError
 from curricle.runtime.files import read_json
 from curricle.runtime.logs import JsonLog
 from curricle.training.batches import Rows
+from curricle.training.fit import fit_batch
 from curricle.training.hf import Trainer
 from curricle.weighting.base import Weighting
 from support import VOCAB, arguments, lora, model, table
@@ -327,3 +329,69 @@ def test_the_checkpoint_says_what_it_belongs_to(tmp_path: Path) -> None:
     state = read_json(tmp_path / "checkpoint-2" / "curricle_state.json")
     assert state["step"] == 2
     assert state["world_size"] == 1
+
+
+def test_a_step_with_nothing_to_learn_moves_nothing_and_goes_on(tmp_path: Path) -> None:
+    labels = [[-100] * 6 if i % 2 else [-100, *range(5, 10)] for i in range(8)]
+    data = TokenTable.from_lists([list(range(4, 10))] * 8, labels)
+    rows = Rows(max_length=8, packing="none")
+    run = trainer(tmp_path, rows=rows, data=data, per_device_train_batch_size=1, max_steps=8, weight_decay=0.0)
+    run.train()
+    log = JsonLog(tmp_path / "metrics.jsonl").rows()
+    silent = [row for row in log if row["step_supervised_tokens"] == 0]
+    assert len(log) == 8
+    assert silent
+    assert all(row["grad_norm"] == 0 for row in silent)
+
+
+def test_epochs_of_a_script_are_counted_in_steps(tmp_path: Path) -> None:
+    args = arguments(tmp_path, max_steps=-1, num_train_epochs=3, eval_strategy="epoch", save_strategy="epoch")
+    run = Trainer(model(), args, train_dataset=table(), eval_dataset=table(8, seed=2), rows=ROWS)
+    run.train()
+    assert len(JsonLog(tmp_path / "heldout.jsonl").rows()) == 3
+    assert len(list(tmp_path.glob("checkpoint-*"))) == 3
+
+
+@pytest.mark.parametrize("unused", [{"data_collator": list}, {"compute_metrics": dict}])
+def test_what_would_do_nothing_is_refused(tmp_path: Path, unused: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match=f"{next(iter(unused))} does nothing"):
+        Trainer(model(), arguments(tmp_path), train_dataset=table(), **unused)
+
+
+def test_a_table_is_given_by_name(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="by name"):
+        Trainer(model(), arguments(tmp_path), None, table())
+
+
+class Progress(Depth):
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def closed(self, progress: float, num_layers: int) -> frozenset[int]:
+        self.seen.append(progress)
+        return frozenset()
+
+
+def test_depth_sees_the_run_s_progress_on_the_host_s_rows_too(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    rows = Dataset.from_dict({"input_ids": [[5, 6, 7, 8]] * 8, "labels": [[5, 6, 7, 8]] * 8})
+    depth = Progress()
+    args = arguments(tmp_path, max_steps=-1, num_train_epochs=2)
+    Trainer(model(attn="sdpa"), args, train_dataset=rows, depth=depth).train()
+    assert depth.seen == [step / 8 for step in range(8)]
+
+
+def test_the_fit_is_tried_as_training_computes(tmp_path: Path) -> None:
+    """In the run's precision and with its checkpointing: a probe of something else says nothing."""
+    seen: list[tuple[bool, bool]] = []
+    net = model()
+    layer = net.model.layers[0]
+    layer.register_forward_hook(
+        lambda *_: seen.append((torch.is_autocast_enabled("cpu"), layer.gradient_checkpointing))
+    )
+    run = trainer(tmp_path, net, bf16=True, activation_checkpointing=True, max_steps=1)
+    seen.clear()
+    fit_batch(run)
+    assert seen
+    assert set(seen) == {(True, True)}

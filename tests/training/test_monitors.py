@@ -59,3 +59,15 @@ def test_constant_clipping_brings_advice_once(tmp_path: Path, capsys: pytest.Cap
         monitor.step(row(step, norm=3.0), [[0]])
     monitor.close()
     assert capsys.readouterr().err.count("a lower learning_rate") == 1
+
+
+def test_a_norm_that_is_no_number_goes_through_a_checkpoint(tmp_path: Path) -> None:
+    """With float16 a step of the loss scaler's search has an infinite norm, and JSON knows no infinity."""
+    import json
+
+    monitor = Monitor(None, max_grad_norm=1.0)
+    for step in range(1, 13):
+        monitor.step(row(step, norm=float("inf") if step == 1 else 0.5), [[0]])
+    again = Monitor(None, max_grad_norm=1.0)
+    again.load_state_dict(json.loads(json.dumps(monitor.state_dict())), step=12)
+    assert not again.step(row(13), [[0]])["grad_norm_spike"]

@@ -18,6 +18,7 @@ from ..data.templates import use_template
 from ..evaluation.selection import chrf_on_subset
 from ..models.config import ModelConfig
 from ..runtime.cache import cache_root
+from ..runtime.devices import Half, computing, rank_device
 from ..runtime.files import atomic_folder
 from ..runtime.fingerprint import fingerprint
 from ..runtime.progress import say
@@ -107,26 +108,37 @@ def choose(material: Material) -> Choice:
     from ..models.loading import check_weights, model_settings
 
     settings, config = material.settings, material.settings.model
-    device = "cuda" if torch.cuda.is_available() and not settings.training.get("use_cpu") else "cpu"
-    half = "bfloat16" if uses_bf16(settings.training) else "float16" if settings.training.get("fp16") else config.dtype
-    dtype = torch.float32 if half == "auto" else getattr(torch, half)
+    device = rank_device(bool(settings.training.get("use_cpu")))
+    dtype = getattr(torch, half_of(settings) or config.dtype, torch.float32)
     model_config = model_settings(config, material.tokenizer)
     check_weights(config)
     return choose_attention(model_config, device, dtype, settings.data.packing, asked=config.attn_implementation)
 
 
+def half_of(settings: Settings) -> Half | None:
+    """The precision that training computes in, when it is not the weights' own."""
+    return "bfloat16" if uses_bf16(settings.training) else "float16" if settings.training.get("fp16") else None
+
+
 def make_model(material: Material, seed: int, folder: str | Path) -> Any:
     """The model with the attention its rows need, proved on itself."""
+    from ..models.choose import FLASH
     from ..models.loading import load_model, refuse_prompt_learning
     from ..models.probe import verify_packing
 
     config, choice = material.settings.model, choose(material)
     if config.nano_type and config.adapter is not None:
         config = _saved_base(config, material, seed, Path(folder) / "base")
-    model = load_model(config, attn=choice.name, tokenizer=material.tokenizer, seed=seed)
+    model: Any = load_model(config, attn=choice.name, tokenizer=material.tokenizer, seed=seed)
     refuse_prompt_learning(model)
-    if material.settings.data.packing == "ordered":
-        choice = verify_packing(model, choice)
+    settings = material.settings
+    device = rank_device(bool(settings.training.get("use_cpu")))
+    sharded = settings.distributed.fsdp is not None  # FSDP shards it on the way to the device
+    if config.quantization is None and not sharded:
+        model.to(device)
+    if settings.data.packing == "ordered" and not (sharded and device.type == "cuda" and choice.name in FLASH):
+        with computing(next(model.parameters()).device, half_of(settings)):
+            choice = verify_packing(model, choice)
     say(str(choice))
     return model
 
@@ -237,6 +249,8 @@ def _choosing(material: Material, arguments: Any) -> dict[str, Any]:
     arguments.load_best_model_at_end = True
     arguments.metric_for_best_model = f"eval_{chosen.metric}"
     arguments.greater_is_better = higher
+    if (arguments.save_strategy, arguments.save_steps) != (arguments.eval_strategy, arguments.eval_steps):
+        say(f"selection: checkpoints are saved where data.eval is measured, every {arguments.eval_steps} steps")
     # The host can only keep a checkpoint that exists where the metric was measured.
     arguments.save_strategy, arguments.save_steps = arguments.eval_strategy, arguments.eval_steps
     extras: dict[str, Any] = {}

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..runtime.devices import computing
 from ..runtime.fingerprint import fingerprint
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main
@@ -51,12 +52,13 @@ def measure_run(material: Material, seed: int, folder: Path) -> dict[str, Any]:
     """The held-out loss of the saved model: what is measured is what anybody can load."""
     from ..models.head import HeadTap
     from ..training.heldout import heldout_metrics
-    from .assemble import load_saved, rows_of
+    from .assemble import half_of, load_saved, rows_of
 
     assert material.eval is not None  # the recipe was checked for it
     model = load_saved(material, seed, folder)
     batch_size = material.settings.training["per_device_eval_batch_size"]
-    metrics = heldout_metrics(model, material.eval, rows_of(material), HeadTap(model), batch_size)
+    with computing(next(model.parameters()).device, half_of(material.settings)):
+        metrics = heldout_metrics(model, material.eval, rows_of(material), HeadTap(model), batch_size)
     return {f"eval_{name}": value for name, value in metrics.items()}
 
 

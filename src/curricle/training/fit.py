@@ -24,6 +24,7 @@ from .batches import Rows
 class Fitting(Protocol):
     """What the search needs of a trainer."""
 
+    accelerator: Any
     args: Any
     model: Any
     train_dataset: Any
@@ -50,6 +51,8 @@ def longest_batch(trainer: Fitting) -> dict[str, Any]:
 def fit_batch(trainer: Fitting) -> None:
     """Shrink the micro batch until it fits, at an equal global batch; a row that does not fit alone is an error."""
     args = trainer.args
+    if args.fsdp:  # the whole model on one device is just what need not fit
+        return
     while not _fits(trainer):
         size = args.per_device_train_batch_size
         if size == 1:
@@ -64,6 +67,8 @@ def fit_batch(trainer: Fitting) -> None:
             f"out of memory at {size} rows a micro batch: going on with {smaller} rows and "
             f"{args.gradient_accumulation_steps} accumulation steps, the global batch unchanged"
         )
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()  # what is reported later is the run's own peak
 
 
 def _fits(trainer: Fitting) -> bool:
@@ -83,14 +88,31 @@ def _fits(trainer: Fitting) -> bool:
 
 
 def _try(trainer: Fitting) -> None:
-    model = trainer.model
+    """One pass as training will do it: its precision, its checkpointing, its optimizer's states beside it."""
+    model, args = trainer.model, trainer.args
+    states = state_bytes(str(getattr(args.optim, "value", args.optim)))
     trained = [p for p in model.parameters() if p.requires_grad]
-    moments = [torch.ones(p.numel() * 2, dtype=torch.float32, device=p.device) for p in trained]
+    beside = [torch.ones(p.numel() * states, dtype=torch.uint8, device=p.device) for p in trained]
     model.train()
+    if args.activation_checkpointing:
+        kwargs = dict(args.activation_checkpointing_kwargs or {})
+        every, offload = kwargs.pop("every_n_layers", 1), kwargs.pop("offload", False)
+        model.activation_checkpointing_enable(
+            activation_checkpointing_kwargs=kwargs or None, every_n_layers=every, offload=offload
+        )
     batch = trainer._prepare_inputs(longest_batch(trainer))
     batch.pop("example_ids")
-    trainer.losses_of(model, batch).loss_sum.backward()
-    del moments
+    with trainer.accelerator.autocast():
+        loss = trainer.losses_of(model, batch).loss_sum
+    loss.backward()
+    del beside
+
+
+def state_bytes(optimizer: str) -> int:
+    """Bytes an optimizer keeps for each trained number: Adam two moments, most others about one."""
+    if "8bit" in optimizer or "4bit" in optimizer:
+        return 2
+    return 8 if optimizer.startswith("adam") else 4
 
 
 @contextmanager

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import torch
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from ..data.table import TokenTable
 from ..errors import RecipeError, TrainingError
+from ..runtime.ranks import rank, world_size
+from ..runtime.seeds import derive_seed
 from .monitors import Monitor
 
 
-def take_tables(kwargs: dict[str, Any]) -> dict[str, TokenTable]:
+def take_tables(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, TokenTable]:
     """Replace our token tables in a trainer's arguments by one-row stand-ins for the host's constructor to look at."""
+    if any(isinstance(given, TokenTable) for given in args):
+        raise RecipeError("give a TokenTable by name: train_dataset=..., eval_dataset=...")
     names = ("train_dataset", "eval_dataset")
     tables = {name: kwargs[name] for name in names if isinstance(kwargs.get(name), TokenTable)}
     if tables:
@@ -26,7 +32,10 @@ def take_tables(kwargs: dict[str, Any]) -> dict[str, TokenTable]:
 
 def adopt_tables(trainer: Trainer, tables: dict[str, TokenTable]) -> tuple[TokenTable, Any]:
     """The tables to work on: those that were given, or the host's tokenized data turned into tables."""
-    train = tables.get("train_dataset") or _table_of(trainer.train_dataset, "train_dataset")
+    if "train_dataset" in tables:
+        train = tables["train_dataset"]
+    else:
+        train = _table_of(trainer.train_dataset, "train_dataset")
     if "eval_dataset" in tables or trainer.eval_dataset is None:
         return train, tables.get("eval_dataset")
     return train, _table_of(trainer.eval_dataset, "eval_dataset")
@@ -42,6 +51,25 @@ def _table_of(dataset: Any, name: str) -> TokenTable:
             "(-100 where nothing is learned), or a TokenTable"
         )
     return TokenTable.from_rows(dataset)
+
+
+def refuse_unused(kwargs: dict[str, Any]) -> None:
+    """Arguments of the host that would do nothing on our rows."""
+    for name, instead in (
+        ("data_collator", "our rows are collated by us; leave it out"),
+        ("compute_metrics", "it needs every logit; use eval_extras, a function of the model"),
+        ("preprocess_logits_for_metrics", "it needs every logit; use eval_extras, a function of the model"),
+    ):
+        if kwargs.get(name) is not None:
+            raise RecipeError(f"{name} does nothing with an order, rows or a TokenTable: {instead}")
+
+
+def by_steps(args: Any, steps_per_epoch: int) -> None:
+    """To the host a run of ours is one long epoch, so what it would do at each epoch's end is done by steps."""
+    for what in ("eval", "save", "logging"):
+        if getattr(getattr(args, f"{what}_strategy"), "value", "no") == "epoch":
+            setattr(args, f"{what}_strategy", IntervalStrategy.STEPS if what != "save" else SaveStrategy.STEPS)
+            setattr(args, f"{what}_steps", steps_per_epoch)
 
 
 def must_delegate(trainer: Trainer, dialled: bool) -> bool:
@@ -104,6 +132,9 @@ class StepEnd(TrainerCallback):
                 f"fsdp was asked for, but the model came back as {wrapped}; accelerate falls back to DDP on a CPU. "
                 "Run on accelerators, or set distributed.enabled: false"
             )
+        if world_size() > 1:
+            # Ranks drop different units; the host seeds them all alike. A resume loads each rank's own state later.
+            torch.manual_seed(derive_seed(args.seed, "dropout", rank()))
         self.trainer.monitor.restart_clock()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:

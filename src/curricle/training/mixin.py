@@ -25,7 +25,7 @@ from ..curriculum.layers import Depth
 from ..curriculum.order import Order
 from ..data.table import TokenTable
 from ..errors import Interrupted, RunError, TrainingError
-from ..losses.reduction import count_supervised
+from ..losses.reduction import count_supervised, reduce_loss
 from ..models.head import HeadTap, supervised_losses, verify_head
 from ..models.probe import verify_packing
 from ..runtime.progress import say
@@ -81,7 +81,7 @@ class CurricleMixin(Host):
         patience: Patience | None = None,
         **kwargs: Any,
     ) -> None:
-        tables = host.take_tables(kwargs)
+        tables = host.take_tables(args, kwargs)
         super().__init__(*args, **kwargs)
         self.our_rows = bool(tables) or order is not None or rows is not None
         self.weighting = weighting or Uniform()
@@ -91,7 +91,7 @@ class CurricleMixin(Host):
         self.eval_extras = eval_extras
         self.monitor = Monitor(None, 0.0)
         self.books = StepBooks()
-        self._closed_step, self._stopped = -1, False
+        self._closed_step, self._stopped, self._verified = -1, False, False
         self._step_row: dict[str, Any] = {}
         self._examples: list[int] = []
         if self.delegates:
@@ -99,6 +99,7 @@ class CurricleMixin(Host):
         if not self.delegates:
             self.tap = HeadTap(self.accelerator.unwrap_model(self.model))
         if self.our_rows:
+            host.refuse_unused(kwargs)
             host.prepare_arguments(self.args)
             host.quiet_progress(self)
             self.train_dataset, self.eval_dataset = host.adopt_tables(self, tables)
@@ -115,7 +116,8 @@ class CurricleMixin(Host):
             return
         model = self.accelerator.unwrap_model(self.model)
         loaded = model.config._attn_implementation
-        choice = verify_packing(model)
+        with self.accelerator.autocast():
+            choice = verify_packing(model)
         if choice.name != loaded:
             say(str(choice))
 
@@ -151,13 +153,15 @@ class CurricleMixin(Host):
         ranks, so the sum is multiplied by their number first)."""
         if self.delegates or return_outputs or not model.training:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if not self.our_rows and not self._verified:
+            self._verify_host_batch(inputs)
         result = self.losses_of(model, inputs)
         if self.our_rows:
             self.books.add(self._examples, num_tokens(inputs), result.loss_n, result.tokens.doc_n)
             self.books.add_metrics(result.metrics, result.loss_n.numel())
             self.batches.consumed()
-        items = num_items_in_batch if num_items_in_batch is not None else max(1, result.loss_n.numel())
-        return result.loss_sum / items * self.accelerator.num_processes
+        items = result.loss_n.numel() if num_items_in_batch is None else num_items_in_batch
+        return reduce_loss(result.loss_sum, items, world_size=self.accelerator.num_processes)
 
     def losses_of(self, model: nn.Module, inputs: dict[str, Any]) -> Any:
         """The flat table of supervised tokens of one batch: losses, weights and their weighted sum."""
@@ -188,7 +192,7 @@ class CurricleMixin(Host):
         if self._closed_step == step:
             return
         self._closed_step = step
-        close_layers(model, self.depth, step / max(1, self.args.max_steps))
+        close_layers(model, self.depth, step / max(1, self.state.max_steps))
         if self.our_rows:
             self._step_row = {"step": step + 1, "learning_rate": self._get_learning_rate()}
             self._step_row |= self.books.close(stop_asked=self.stop_request.asked is not None)
@@ -228,6 +232,7 @@ class CurricleMixin(Host):
         start = checkpoints.newest_whole(self.folder) if resume_from_checkpoint is True else resume_from_checkpoint
         if start:
             self._load_our_state(Path(str(start)))
+            self.args.eval_on_start = False  # the unbroken run has done that
         else:
             self.monitor.start_over()
         self.args.ignore_data_skip = True  # our stream stands where the checkpoint left it; skipping would skip twice
@@ -260,11 +265,24 @@ class CurricleMixin(Host):
         table = self.train_dataset
         learned = np.flatnonzero(table.num_supervised)
         shortest = learned[np.argsort(table.lengths[learned], kind="stable")[:2]].tolist()
-        batch = self._prepare_inputs(self.rows.collate(table, [[i] for i in shortest]))
+        batch = self.rows.collate(table, [[i] for i in shortest])
         batch.pop("example_ids")
+        self._compare(batch)
+
+    def _verify_host_batch(self, inputs: dict[str, Any]) -> None:
+        """The same on the host's rows: the first row of its first batch."""
+        self._verified = True
+        size = inputs["labels"].shape[0]
+        first = {k: v[:1] if isinstance(v, torch.Tensor) and v.shape[:1] == (size,) else v for k, v in inputs.items()}
+        self._compare(first if size > 1 else dict(inputs))
+
+    def _compare(self, batch: dict[str, Any]) -> None:
+        device = next(self.model.parameters()).device  # FSDP's model is not on its accelerator yet
+        batch = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
         labels = batch.pop("labels")
-        with for_model(batch) as inputs:
-            verify_head(self.model, inputs, labels, self.tap)
+        if int(count_supervised(labels)):
+            with for_model(batch) as inputs:
+                verify_head(self.model, inputs, labels, self.tap)
 
     @property
     def folder(self) -> Path:
@@ -277,8 +295,10 @@ class CurricleMixin(Host):
     def _begin(self) -> None:
         """The batches, the books and the run's length, from the arguments as they are now."""
         args, table = self.args, self.train_dataset
+        plan = plan_steps(table, self.rows, args, args.num_train_epochs)
         if args.max_steps <= 0:
-            args.max_steps = plan_steps(table, self.rows, args, args.num_train_epochs).steps
+            args.max_steps = plan.steps
+        host.by_steps(args, plan.steps_per_epoch)
         self._verify()
         fit_batch(self)
         self.batches = OrderedBatches(table, self.order, self.rows, args)

@@ -7,6 +7,7 @@ nothing had happened.
 
 from __future__ import annotations
 
+import math
 import resource
 import statistics
 import sys
@@ -36,7 +37,8 @@ class Spikes:
 
     def look(self, value: float) -> bool:
         spike = len(self.window) >= 10 and value > SPIKE_FACTOR * statistics.median(self.window)
-        self.window.append(value)
+        if math.isfinite(value):  # a step that a loss scaler skipped has no norm to compare with
+            self.window.append(value)
         return spike
 
 
