@@ -363,7 +363,8 @@ def test_the_best_checkpoint_becomes_the_model(metric: str) -> None:
     evaluations = held_out()
     better: Callable[..., int] = max if metric == "chrf" else min
     best = better(evaluations, key=lambda step: evaluations[step][metric])
-    assert best < 12
+    if metric == "loss":  # it grows with the steps; which answers are best, chance decides
+        assert best < 12
     assert results()["best_checkpoint"] == f"checkpoint-{best}"
     assert results()["eval_loss"] == pytest.approx(evaluations[best]["loss"], rel=1e-5)
     assert results()["steps"] == 12
