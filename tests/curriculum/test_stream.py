@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curricle.curriculum.order import Ids, Mask, Order
-from curricle.curriculum.stream import Stream, weighted_pool
+from curricle.curriculum.pool import WeightedPool
+from curricle.curriculum.stream import Stream
 from curricle.errors import RecipeError, RunError
 from curricle.runtime.seeds import numpy_generator
 
@@ -198,16 +199,36 @@ def test_other_data_or_another_arrangement_is_refused_on_resume() -> None:
         Stream(Order(), np.arange(10), seed=1).load_state_dict(stream.state_dict())
 
 
-def test_source_weights_make_copies() -> None:
-    sources = np.array([0] * 10 + [1] * 4 + [2] * 3)
-    counts = np.bincount(weighted_pool(sources, (1.0, 2.5, 0.0), seed=0), minlength=17)
-    assert counts[:10].tolist() == [1] * 10
-    assert sorted(counts[10:14]) == [2, 2, 3, 3]
-    assert counts[14:].tolist() == [0, 0, 0]
-    assert weighted_pool(sources, (), seed=0).tolist() == list(range(17))
+@pytest.mark.parametrize("weights", [(1.0, 0.5), (2.5, 0.3)])
+@pytest.mark.parametrize("num_before", [0, 3, 17, 40, 63])
+def test_a_stream_over_weighted_sources_goes_on_bit_for_bit(weights: tuple[float, ...], num_before: int) -> None:
+    """Each pass has slots of its own; a resume finds those of its pass, also after a new arrangement."""
+    sources = np.array([0] * 4 + [1] * 7)
+    order = Stages(11, [list(range(0, 11, 2)), list(range(11))])
+
+    def made() -> Stream:
+        return Stream(order, WeightedPool(sources, weights, seed=4), seed=4)
+
+    stream = made()
+    for t in range(num_before):
+        stream.draw(t / 80)
+    saved = json.loads(json.dumps(stream.state_dict()))
+    rest = [stream.draw(t / 80) for t in range(num_before, 80)]
+    again = made()
+    again.load_state_dict(saved)
+    assert [again.draw(t / 80) for t in range(num_before, 80)] == rest
+    assert (again.num_repeats, again.draws().tolist()) == (stream.num_repeats, stream.draws().tolist())
 
 
-@pytest.mark.parametrize("weight", [-0.5, float("inf"), float("nan")])
-def test_a_weight_that_is_no_count_is_refused(weight: float) -> None:
-    with pytest.raises(RecipeError, match="weight of data source 1"):
-        weighted_pool(np.array([0, 1]), (1.0, weight), seed=0)
+def test_a_pass_draws_its_own_slots() -> None:
+    pool = WeightedPool(np.array([0] * 4 + [1] * 7), (1.0, 0.5), seed=4)
+    stream = Stream(Order(), pool, seed=4)
+    for p in range(5):
+        assert sorted(take(stream, len(pool))) == pool.slots(p).tolist()
+    assert set(np.flatnonzero(stream.draws())) == set(range(11))
+
+
+def test_what_only_a_later_pass_draws_may_be_admitted_alone() -> None:
+    pool = WeightedPool(np.zeros(4, dtype=int), (0.5,), seed=0)
+    [left_out, _] = sorted(set(range(4)) - set(pool.slots(0).tolist()))
+    assert take(Stream(Stages(4, [[left_out]]), pool, seed=0), 2) == [left_out] * 2

@@ -1,6 +1,6 @@
 """An endless stream of examples: shuffled passes over whatever the order admits.
 
-A pass draws every admitted slot of the pool once. When the admitted set changes within a pass, what remains of the pass
+A pass draws every admitted slot of its pool once. When the admitted set changes within a pass, what remains of the pass
 is arranged anew: the newly admitted join, the no longer admitted leave, and what was drawn already is not drawn again.
 
     pool 0 1 2 3, at first only 0 and 1 admitted, then all after one draw
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +27,7 @@ import numpy.typing as npt
 from ..errors import RecipeError, RunError
 from ..runtime.seeds import numpy_generator
 from .order import Ids, Mask, Order
+from .pool import Pool, copy_numbers
 
 Counts = npt.NDArray[np.int32]
 
@@ -64,16 +64,14 @@ class StreamState:
 class Stream:
     """Draws examples for ever; the same (order, pool, seed) draws the same examples on every rank and machine."""
 
-    def __init__(self, order: Order, pool: Ids, seed: int) -> None:
-        if len(pool) == 0:
-            raise RecipeError("the training set is empty: no example to draw; check `data.train` and `data.limit`")
+    def __init__(self, order: Order, pool: Pool | Ids, seed: int) -> None:
         self.order = order
         self.seed = seed
-        self._pool = np.ascontiguousarray(pool)
-        self._copy = _copy_numbers(self._pool)
-        self.num_examples = int(self._pool.max()) + 1
+        self.pool = pool if isinstance(pool, Pool) else Pool(pool)
+        self.num_examples = self.pool.num_examples
+        self._slots, self._copy = self.pool.slots(0), copy_numbers(self.pool.slots(0))
         nothing = np.zeros(self.num_examples, dtype=np.int32)
-        self._restore(StreamState(-1, 0, 0, 0, 0, None, nothing, nothing, self._pool[:0]))
+        self._restore(StreamState(-1, 0, 0, 0, 0, None, nothing, nothing, self._slots[:0]))
 
     def draw(self, progress: float) -> int:
         """The next example; begins a new pass when the current one has nothing left."""
@@ -137,8 +135,9 @@ class Stream:
         admitted = None
         if state["admitted"] is not None:
             admitted = np.unpackbits(_unpack(state["admitted"], np.uint8), count=self.num_examples).astype(bool)
-        queue = self._pool[:0]
+        queue = self._slots[:0]
         if state["pass"] >= 0:
+            self._open(state["pass"])
             queue = self._arranged(state["pass"], state["arrangement"], admitted, at_arrangement - at_pass)
         if zlib.crc32(queue.data) != state["queue_crc32"]:
             raise RunError(
@@ -192,7 +191,7 @@ class Stream:
                 f"got {admitted.dtype} of shape {admitted.shape}"
             )
         admitted = admitted[: self.num_examples].copy()
-        if not admitted[self._pool].any():
+        if not admitted[self.pool.examples].any():
             raise RecipeError(
                 f"{name} admits none of the {self.num_examples} examples at progress {progress:.3f}; "
                 "widen its first stage or threshold, or check that its labels belong to this data"
@@ -202,8 +201,15 @@ class Stream:
     def _next_pass(self) -> None:
         self._at_pass = self._at_arrangement = self.draws()
         self._pass, self._arrangement = self._pass + 1, 0
+        self._open(self._pass)
         self._draws_before = self.num_draws
         self._use(self._arranged(self._pass, 0, self._admitted, self._at_pass - self._at_pass))
+
+    def _open(self, pass_: int) -> None:
+        """Ask for the slots of a pass; most pools have the same for all."""
+        slots = self.pool.slots(pass_)
+        if slots is not self._slots:
+            self._slots, self._copy = slots, copy_numbers(slots)
 
     def _rearrange(self) -> None:
         self._at_arrangement = self.draws()
@@ -218,52 +224,21 @@ class Stream:
         self._cursor = 0
 
     def _arranged(self, pass_: int, arrangement: int, admitted: Mask | None, drawn: Counts) -> Ids:
-        remaining = drawn[self._pool] <= self._copy
+        remaining = drawn[self._slots] <= self._copy
         if admitted is not None:
-            remaining &= admitted[self._pool]
+            remaining &= admitted[self._slots]
         names = (pass_,) if arrangement == 0 else (pass_, arrangement)
-        ids = self._pool[remaining]
+        ids = self._slots[remaining]
         queue = self.order.arrange(ids, numpy_generator(self.seed, "order", *names))
         if len(queue) != len(ids):
             raise RecipeError(
                 f"`{type(self.order).__name__}.arrange` got {len(ids)} examples and gave {len(queue)}; it may change "
                 "their sequence only, and `admitted` says which take part"
             )
-        return np.ascontiguousarray(queue, dtype=self._pool.dtype)
+        return np.ascontiguousarray(queue, dtype=self._slots.dtype)
 
     def _counts(self, ids: Ids) -> Counts:
         return np.bincount(ids, minlength=self.num_examples).astype(np.int32)
-
-
-def weighted_pool(sources_n: Ids, weights: Sequence[float], seed: int) -> npt.NDArray[np.int32]:
-    """The slots of one pass: each example as often as its source's weight says; sources without a weight count once.
-
-    A weight of 2.5 gives each example of that source two slots, and half of them (chosen by the seed) a third.
-    """
-    copies = np.ones(len(sources_n), dtype=np.int64)
-    for source, weight in enumerate(weights):
-        if weight == 1:
-            continue
-        if not 0 <= weight < np.inf:
-            raise RecipeError(f"the weight of data source {source} is {weight}; allowed: a finite number, 0 or more")
-        members = np.flatnonzero(np.asarray(sources_n) == source)
-        copies[members] = int(weight)
-        num_extra = round((weight - int(weight)) * len(members))
-        copies[numpy_generator(seed, "pool", source).permutation(members)[:num_extra]] += 1
-    return np.repeat(np.arange(len(sources_n), dtype=np.int32), copies)
-
-
-def _copy_numbers(pool: Ids) -> npt.NDArray[np.int32] | np.int32:
-    """For each slot, how many earlier slots hold the same example; one zero for all when none is repeated."""
-    by_example = np.argsort(pool, kind="stable")
-    ordered = pool[by_example]
-    first = np.r_[True, ordered[1:] != ordered[:-1]]
-    if first.all():
-        return np.int32(0)
-    place = np.arange(len(pool), dtype=np.int32)
-    numbers = np.empty_like(place)
-    numbers[by_example] = place - np.maximum.accumulate(np.where(first, place, 0))
-    return numbers
 
 
 def _same(a: Mask | None, b: Mask | None) -> bool:

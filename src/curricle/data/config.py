@@ -20,7 +20,7 @@ class Source(Section):
     path: str
     """A .jsonl, .json, .csv, .tsv or .parquet file (text files also .gz), or a name of `dataset_info`."""
     weight: Annotated[float, Field(gt=0)] = 1.0
-    """How often one pass draws each of its examples: 2 draws each twice, 0.5 every other one."""
+    """How often one pass draws each of its examples: 2 draws each twice, 0.5 half of them in turn."""
     rows: Annotated[int, Field(ge=1)] | None = None
     """Take its first so many rows; `path#500` says the same."""
 

@@ -31,7 +31,8 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from ..curriculum.order import Order
-from ..curriculum.stream import Stream, StreamState, weighted_pool
+from ..curriculum.pool import WeightedPool
+from ..curriculum.stream import Stream, StreamState
 from ..data.collation import IGNORE, collate_packed, collate_padded
 from ..data.packing import Packer, pack, state_of
 from ..errors import DataError, RunError
@@ -62,9 +63,9 @@ class Rows:
         """The packer's look-ahead; with 1 a row holds one example."""
         return self.lookahead if self.packing == "ordered" else 1
 
-    def pool(self, table: TokenTable, seed: int) -> npt.NDArray[np.int32]:
-        """What one pass draws."""
-        return weighted_pool(table.sources, self.source_weights or (), seed)
+    def pool(self, table: TokenTable, seed: int) -> WeightedPool:
+        """What each pass draws."""
+        return WeightedPool(table.sources, self.source_weights or (), seed)
 
     def collate(self, table: TokenTable, rows: Sequence[Sequence[int]]) -> Batch:
         if self.packing == "ordered":
@@ -130,8 +131,7 @@ class OrderedBatches(IterableDataset[Batch]):
         check_lengths(table, rows.max_length)
         self.table, self.order, self.rows, self.layout = table, order, rows, layout
         self._lengths = table.lengths
-        self._pool = rows.pool(table, layout.seed)
-        self.stream = Stream(order, self._pool, layout.seed)
+        self.stream = Stream(order, rows.pool(table, layout.seed), layout.seed)
         self.packer = Packer(self._lengths, rows.max_length, rows.window)
         self._begin(num_rows=0)
 
@@ -199,7 +199,7 @@ class OrderedBatches(IterableDataset[Batch]):
         same_step = [drawn for drawn in self._drawn.values() if last is not None and drawn.step == last.step]
         num_slots = sum(drawn.num_slots for drawn in same_step)
         return {
-            "epoch": num_documents / len(self._pool),
+            "epoch": num_documents / len(self.stream.pool),
             "passes": max(mark.stream.pass_, 0),
             "draws": mark.stream.num_draws,
             "repeats": mark.num_repeats,
@@ -324,7 +324,7 @@ def plan_steps(table: TokenTable, rows: Rows, layout: Layout, epochs: float) -> 
         pack(lengths, rows.max_length, rows.window, (stream.draw(0.0) for _ in range(len(pool)))) for _ in range(passes)
     ]
     lengths_r = np.concatenate([np.add.reduceat(lengths[part.examples], part.starts[:-1]) for part in packed])
-    num_supervised = passes * int(table.num_supervised[pool].sum())
+    num_supervised = sum(int(table.num_supervised[pool.slots(number)].sum()) for number in range(passes))
     num_tokens, num_rows, per_step = int(lengths_r.sum()), len(lengths_r), rows_per_step(layout)
     planned_rows = math.ceil(num_rows * epochs / passes)
     return StepPlan(
