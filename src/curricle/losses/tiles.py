@@ -4,12 +4,12 @@ All tokens at once, a narrow strip of the vocabulary at a time: the strip stays 
 gradient is finished in one product, and memory does not grow with the vocabulary.
 
               columns ->   0..w      w..2w     2w..3w   ...
-    sweep 1, losses       [tile]    [tile]    [tile]          running max and sum of exponentials -> log-sum-exp
+    sweep 1, losses       [tile]    [tile]    [tile]          log-sum-exp of each strip -> of all; the target's logit
     sweep 2, gradients    [tile]    [tile]    [tile]          exp(logit - log-sum-exp) - 1 at the target -> dH, dW, db
 
 Sweep 2 computes the tiles again, or takes the ones that sweep 1 kept.
 
-Suffixes: n tokens, h hidden, v vocabulary, w the columns of one tile.
+Suffixes: n tokens, h hidden, v vocabulary, w the columns of one tile, s strips.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+FEW = 64
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,13 @@ class TiledLogits:
 
     def losses(self, targets_n: Tensor) -> tuple[Tensor, Tensor]:
         """(loss, log-sum-exp) of every token. A target outside the vocabulary gives NaN, never a silent number."""
-        peak_n = self._work.new_full((self.num_tokens,), torch.finfo(self.math).min)
-        sum_n, own_n = torch.zeros_like(peak_n), torch.full_like(peak_n, torch.nan)
+        own_n, lse_sn = self._work.new_full((self.num_tokens,), torch.nan), []
         for start, stop in self._strips():
             logits_nw = self._finish(self._product(start, stop))
             inside_n, column_n1 = _locate(targets_n, start, stop)
             own_n = torch.where(inside_n, logits_nw.gather(1, column_n1).squeeze(1), own_n)
-            new_peak_n = torch.maximum(peak_n, logits_nw.amax(1))
-            exp_nw = self._exp(logits_nw, new_peak_n)
-            sum_n.mul_((peak_n - new_peak_n).exp_()).add_(exp_nw.sum(1))
-            peak_n = new_peak_n
-        lse_n = peak_n + sum_n.log()
+            lse_sn.append(self._strip_lse(logits_nw))
+        lse_n = torch.logsumexp(torch.stack(lse_sn), 0) if lse_sn else own_n
         return lse_n - own_n, lse_n
 
     def gradients(self, targets_n: Tensor, lse_n: Tensor, grad_n: Tensor, into: Gradients, add: bool = False) -> None:
@@ -141,16 +139,26 @@ class TiledLogits:
         """Products to logits in float32 or better. A kept product stays as it is."""
         if self.form.plain and raw_nw.dtype == self.math:
             return raw_nw
-        logits_nw = self._work[: raw_nw.numel()].view(raw_nw.shape).copy_(raw_nw)
+        logits_nw = self._scratch(raw_nw).copy_(raw_nw)
         if self.form.scale is not None:
             logits_nw.mul_(self.form.scale)
         if self.form.softcap is not None:
             logits_nw.div_(self.form.softcap).tanh_().mul_(self.form.softcap)
         return logits_nw
 
+    def _strip_lse(self, logits_nw: Tensor) -> Tensor:
+        if self.bias_v is not None:  # which may be -inf, for words that are never said
+            return torch.logsumexp(logits_nw, 1)
+        # log_softmax is one pass over the strip where logsumexp is five. It subtracts the log-sum-exp from every logit,
+        # so any column gives it back, the largest of a few with the least rounding.
+        few_n = logits_nw[:, :FEW].amax(1)
+        return few_n - torch.log_softmax(logits_nw, 1, out=self._scratch(logits_nw))[:, :FEW].amax(1)
+
+    def _scratch(self, like_nw: Tensor) -> Tensor:
+        return self._work[: like_nw.numel()].view(like_nw.shape)
+
     def _exp(self, logits_nw: Tensor, minus_n: Tensor) -> Tensor:
-        out_nw = self._work[: logits_nw.numel()].view(logits_nw.shape)
-        return torch.sub(logits_nw, minus_n[:, None], out=out_nw).exp_()
+        return torch.sub(logits_nw, minus_n[:, None], out=self._scratch(logits_nw)).exp_()
 
 
 def _locate(targets_n: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ from ..errors import ModelError, TrainingError
 from .tiles import Gradients, LogitForm, TiledLogits
 
 # Numbers held at a time. On a CPU a tile should stay in the cache that cores share; a GPU wants few, large products.
-TILE = {"cpu": 1 << 22, "cuda": 1 << 26}
+TILE = {"cpu": 1 << 23, "cuda": 1 << 26}
 KEPT = {"cpu": 1 << 25, "cuda": 1 << 28}
 MIN_WIDTH, MIN_ROWS = 256, 64
 
