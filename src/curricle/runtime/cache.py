@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .files import atomic_folder, disk_error
+from .fingerprint import fingerprint
 
 
 def cache_root() -> Path:
@@ -21,15 +23,22 @@ def cached_folder(kind: str, key: str, build: Callable[[Path], None]) -> Path:
     path = cache_root() / kind / key
     if path.is_dir():
         return path
-    try:
-        locks = cache_root() / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        lock = (locks / f"{kind}-{key}").open("a")
-    except OSError as error:
-        raise disk_error(path, error) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path):
         if not path.is_dir():
             with atomic_folder(path) as scratch:
                 build(scratch)
     return path
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time makes what is to lie at `path`; whoever waited looks again before making it."""
+    try:
+        locks = cache_root() / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = (locks / fingerprint(str(path.absolute()))).open("a")
+    except OSError as error:
+        raise disk_error(path, error) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
