@@ -75,6 +75,39 @@ def test_sharegpt_with_its_role_names_and_a_system_column() -> None:
     assert read({"conversations": openai_keys}, "sharegpt").messages == expected[1:]
 
 
+SYSTEM, ASKED, ANSWERED = ({"role": r, "content": r[:1]} for r in ("system", "user", "assistant"))
+
+
+@pytest.mark.parametrize(
+    ("format", "make"),
+    [
+        ("messages", lambda turns: {"messages": turns}),
+        ("sharegpt", lambda turns: {"conversations": turns}),
+        ("prompt-completion", lambda turns: {"prompt": turns[:-1], "completion": turns[-1:]}),
+        ("prompt-completion", lambda turns: {"prompt": turns[:-1], "completion": turns[-1]["content"]}),
+    ],
+)
+def test_a_system_column_is_used_where_the_chat_has_none_and_refused_where_both_differ(format: str, make: Any) -> None:
+    expected = chat(("system", "s"), ("user", "u"), ("assistant", "a"))
+    assert read({**make([ASKED, ANSWERED]), "system": "s"}, format).messages == expected
+    assert read({**make([SYSTEM, ASKED, ANSWERED]), "system": "s"}, format).messages == expected
+    assert read({**make([SYSTEM, ASKED, ANSWERED]), "system": ""}, format).messages == expected
+    assert read({**make([ASKED, ANSWERED]), "system": None}, format).messages == expected[1:]
+    with pytest.raises(BadRow, match=r"two system messages: the column `system` and .* differ"):
+        read({**make([SYSTEM, ASKED, ANSWERED]), "system": "other"}, format)
+    named = read({**make([ASKED, ANSWERED]), "rules": "s"}, format, fields={"system": "rules"})
+    assert named.messages == expected
+    assert named.id != read(make([ASKED, ANSWERED]), format).id
+
+
+def test_empty_extras_of_a_conversation_are_no_reason_to_refuse_it() -> None:
+    turn = {**ANSWERED, "reasoning_content": "", "thinking": None}
+    row = {"messages": [ASKED, turn], "tools": [], "chat_template_kwargs": {"enable_thinking": None}}
+    assert read(row, "messages").messages == chat(("user", "u"), ("assistant", "a"))
+    thought = {"messages": [{"role": role, "thinking": role[:1]} for role in ("user", "assistant")]}
+    assert read(thought, "messages", fields={"content": "thinking"}).target == "a"
+
+
 def test_both_shapes_of_a_dialogue_make_the_same_prompt() -> None:
     transcript = {"dialogue": "#A#: Hi.\n#B#: Ho.", "keywords": ["trip", "sea"], "summary": "They greet."}
     record = {
@@ -223,7 +256,22 @@ ASSISTANT = {"role": "assistant", "content": "a"}
         ),
         ({"messages": [{**ASSISTANT, "tool_calls": [{"name": "f"}]}]}, "messages", "a message with `tool_calls`"),
         ({"messages": [{**ASSISTANT, "weight": 0}]}, "messages", "a message with `weight`"),
+        ({"messages": [{**ASSISTANT, "thinking": "Hm."}]}, "messages", "a message with `thinking`"),
+        ({"messages": [{**ASSISTANT, "reasoning": "Hm."}]}, "messages", "a message with `reasoning`"),
+        (
+            {"conversations": [{"from": "gpt", "value": "a", "reasoning_content": "Hm."}]},
+            "sharegpt",
+            r"`conversations\[0\]\.reasoning_content` is not read",
+        ),
         ({"messages": [ASSISTANT], "tools": [{"name": "f"}]}, "messages", "tool definitions"),
+        ({"prompt": [ASSISTANT], "completion": "x", "tools": [{"name": "f"}]}, "prompt-completion", "tool definitions"),
+        (
+            {"messages": [ASSISTANT], "chat_template_kwargs": {"enable_thinking": False}},
+            "messages",
+            "a conversation with `chat_template_kwargs`",
+        ),
+        ({"messages": [ASSISTANT], "system": ["x"]}, "messages", "`system` is not text"),
+        ({"prompt": "x", "completion": "y", "system": "z"}, "prompt-completion", "`prompt` is plain text"),
         ({"messages": [ASSISTANT, {"role": "user", "content": "x"}]}, "messages", "no answer at the end"),
         ({"conversations": "[broken"}, "sharegpt", "`conversations` is not JSON"),
         ({"instruction": "x", "output": "y", "history": [["a"]]}, "alpaca", "`history` is not pairs"),

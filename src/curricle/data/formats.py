@@ -25,14 +25,14 @@ COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
         "summary": ("summary", "output", "summary1"),
         "keywords": ("keywords", "input.subject_keyword", "subject_keyword"),
     },
-    "messages": {"messages": ("messages",), "role": ("role",), "content": ("content",)},
+    "messages": {"messages": ("messages",), "system": ("system",), "role": ("role",), "content": ("content",)},
     "sharegpt": {
         "conversations": ("conversations",),
         "system": ("system",),
         "role": ("from", "role"),
         "content": ("value", "content"),
     },
-    "prompt-completion": {"prompt": ("prompt",), "completion": ("completion",)},
+    "prompt-completion": {"prompt": ("prompt",), "completion": ("completion",), "system": ("system",)},
     "alpaca": {name: (name,) for name in ("instruction", "input", "output", "system", "history")},
     "text": {"text": ("text",)},
 }
@@ -45,11 +45,18 @@ ROLE_NAMES: dict[str, dict[str, str]] = {
     | {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant"}
     | {"observation": "tool", "function_response": "tool", "function_call": "assistant"},
 }
-# Parts of a message that would change what is trained if they were passed over.
+# Parts of a message, and columns beside a conversation, that would change what is trained if they were passed over.
 _REFUSED_IN_MESSAGES: dict[str, tuple[Any, ...]] = {
     "tool_calls": (None, []),
     "function_call": (None,),
+    "reasoning_content": (None, ""),
+    "reasoning": (None, ""),
+    "thinking": (None, ""),
     "weight": (None, 1),
+}
+_REFUSED_BESIDE_MESSAGES = {
+    "tools": "tool definitions are not read; write them into the system message",
+    "chat_template_kwargs": "a chat template is given no arguments; drop the column, or set data.chat_template",
 }
 
 
@@ -165,8 +172,10 @@ def _prompt_completion(row: Fields) -> _Parts:
     if isinstance(prompt, str):
         if row.layout.system_prompt is not None:
             raise RecipeError("data.system_prompt needs a chat format; here `prompt` is plain text: write it in there")
+        if row.text("system", required=False):
+            raise BadRow("a system message without a chat", "`prompt` is plain text; write `system` into it")
         return _Parts("plain", prompt=prompt, targets=row.targets("completion"))
-    messages = read_messages(prompt, "prompt", row.layout)
+    messages = _with_system(read_messages(prompt, "prompt", row.layout), row)
     if row.layout.references:
         return _Parts("chat", messages=messages, targets=row.targets("completion"))
     completion = row.take("completion", required=row.layout.need_target)
@@ -176,21 +185,37 @@ def _prompt_completion(row: Fields) -> _Parts:
 
 
 def _messages(row: Fields) -> _Parts:
-    return _conversation(read_messages(row.take("messages"), "messages", row.layout), row)
+    return _conversation(_with_system(read_messages(row.take("messages"), "messages", row.layout), row), row)
 
 
 def _sharegpt(row: Fields) -> _Parts:
-    messages = read_messages(row.take("conversations"), "conversations", row.layout)
+    return _conversation(_with_system(read_messages(row.take("conversations"), "conversations", row.layout), row), row)
+
+
+def _with_system(messages: list[Message], row: Fields) -> list[Message]:
+    """The conversation under the system message that a column of the row holds, where it brings none itself."""
+    for column, reason in _REFUSED_BESIDE_MESSAGES.items():
+        if not _is_empty(row.row.get(column)):
+            raise BadRow(f"a conversation with `{column}`", reason)
     system = row.text("system", required=False)
-    if system and messages[0].role != "system":
-        messages.insert(0, Message("system", system))
-    return _conversation(messages, row)
+    own = [message.content for message in messages if message.role == "system"]
+    if not system or own[:1] == [system]:
+        return messages
+    if own:
+        column = row.layout.columns("system")[0]
+        raise BadRow(
+            "two system messages", f"the column `{column}` and the conversation's own differ; a row can have only one"
+        )
+    return [Message("system", system), *messages]
+
+
+def _is_empty(value: Any) -> bool:
+    """Nothing is there; Parquet gives each row every key, so an object of nothing but nulls counts too."""
+    return all(part is None for part in value.values()) if isinstance(value, dict) else not value
 
 
 def _conversation(messages: list[Message], row: Fields) -> _Parts:
     """A conversation that ends with its target; `data.references` add to that, or bring it where it is missing."""
-    if row.row.get("tools"):
-        raise BadRow("tool definitions", "the `tools` of a row are not read; write them into the system message")
     references = row.references() if row.layout.references else ()
     if messages[-1].role == "assistant":
         last = messages.pop().content
@@ -255,7 +280,7 @@ def _message(item: Any, place: str, keys: dict[str, tuple[str, ...]], names: Map
     if not isinstance(item, dict):
         raise BadRow("a message is no object", f"`{place}` is {json_name(item)}")
     for key, harmless in _REFUSED_IN_MESSAGES.items():
-        if item.get(key) not in harmless:
+        if key not in keys["content"] and item.get(key) not in harmless:
             raise BadRow(f"a message with `{key}`", f"`{place}.{key}` is not read; leave it out or write it as text")
     role = next((item[key] for key in keys["role"] if key in item), None)
     if not isinstance(role, str) or role not in names:
