@@ -42,7 +42,6 @@ def test_several_files_with_weights_rows_and_a_limit(tmp_path: Path) -> None:
         ("p 1", 0),
         *((f"q {k}", 1) for k in range(4)),
     ]
-    assert source.weights == (1, 3)
     assert source.report.rows == 6
     assert source.report.files == {first: 2, second: 4}
 

@@ -7,7 +7,7 @@ import pytest
 
 import chat_tokenizers
 from curricle.data.schema import Message
-from curricle.data.templates import CHATML, ChatTemplate, TemplateRefusal, load_template, pad_id, use_template
+from curricle.data.templates import CHATML, ChatTemplate, TemplateRefusal, load_template, use_template
 from curricle.errors import ModelError
 
 TURNS = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{% endfor %}"
@@ -43,14 +43,6 @@ def test_the_asked_template_stays_with_the_tokenizer() -> None:
 def test_no_template_is_said_with_the_way_out() -> None:
     with pytest.raises(ModelError, match=r"has no chat template.*data.chat_template"):
         made(None)
-
-
-def test_a_pad_token_is_asked_for_only_where_rows_are_padded() -> None:
-    tokenizer = chat_tokenizers.tokenizer_with(None)
-    assert pad_id(tokenizer) == tokenizer.pad_token_id
-    tokenizer.pad_token = None
-    with pytest.raises(ModelError, match=r"no pad token.*packing"):
-        pad_id(tokenizer)
 
 
 @pytest.mark.parametrize(

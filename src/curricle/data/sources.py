@@ -132,11 +132,6 @@ class ExampleSource:
         assert self.config.dataset_info is not None
         return _File(source, read_entry(self.config.dataset_info, source.path, entries))
 
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """The share of each file, by `Example.source_index`."""
-        return tuple(file.source.weight for file in self._files)
-
     @cached_property
     def files(self) -> tuple[FileInfo, ...]:
         paths = (file.path for file in self._files)

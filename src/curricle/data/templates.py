@@ -61,16 +61,6 @@ def use_template(tokenizer: PreTrainedTokenizerBase, asked: str | None) -> None:
         tokenizer.chat_template = load_template(asked)
 
 
-def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that fills padded batches. Packed rows need none."""
-    if tokenizer.pad_token_id is None:
-        raise ModelError(
-            "the tokenizer has no pad token, and padded batches need one: set data.packing to `ordered`, which pads "
-            "nothing, or give the tokenizer a pad_token"
-        )
-    return int(tokenizer.pad_token_id)
-
-
 @dataclass(frozen=True)
 class TemplateFacts:
     """What rendering one question and one answer showed."""
