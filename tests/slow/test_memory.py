@@ -42,7 +42,8 @@ def test_a_micro_batch_that_does_not_fit_shrinks_and_the_run_stays_the_same(tmp_
     takes_large, takes_small = (int((job.folder / "took").read_text()) for job in (large, small))
     assert takes_large > 1.3 * takes_small
     short, said = replace(large, folder=tmp_path / "short"), tmp_path / "short.log"
-    complete(train_within, short, takes_small, said=said)
+    # Left free, malloc takes more than it needs: 4 rows get along with 0.6 of what they took, 8 with 0.75.
+    complete(train_within, short, int(0.8 * takes_small), said=said)
     told = [line for line in said.read_text().splitlines() if "out of memory" in line]
     now = "going on with 4 rows and 2 accumulation steps, the global batch unchanged"
     assert told == [f"out of memory at 8 rows a micro batch: {now}"]
