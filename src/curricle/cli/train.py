@@ -28,7 +28,7 @@ def run(
     smoke: Smoke = False,
     force: Force = False,
 ) -> None:
-    """Run a recipe: train every arm and seed, then compare.
+    """Run a recipe: train every arm and seed, then measure.
 
     A run found half done goes on from its last checkpoint; a finished one is not run again unless --force is given.
 
@@ -57,7 +57,7 @@ def train(
     smoke: Smoke = False,
     force: Force = False,
 ) -> None:
-    """Train the arms and seeds of a recipe; compare nothing.
+    """Train the arms and seeds of a recipe; measure nothing.
 
     \b
     Example:

@@ -18,11 +18,11 @@ from ..runtime.cache import cache_root
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "numpy")
 
 WHAT_EXTRAS_ADD = {
-    "korean": "Korean morphemes, for ROUGE and analyses by word class",
+    "korean": "Korean morphemes, for ROUGE; nothing uses it yet",
     "mlflow": "training.report_to: mlflow",
     "wandb": "training.report_to: wandb",
-    "lm-eval": "tasks of the LM Evaluation Harness",
-    "fp8": "training in 8-bit floating point",
+    "lm-eval": "tasks of the LM Evaluation Harness; nothing uses it yet",
+    "fp8": "training in 8-bit floating point; nothing uses it yet",
     "qlora": "LoRA over a 4-bit base model (model.quantization)",
     "dev": "tests, style and type checks",
 }
