@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from curricle.runtime.rundir import hold
+from curricle.training import checkpoints
 from slow.children import PATIENCE, command_line, complete, finish, lines, start, steps_told, wait_until
 
 pytestmark = pytest.mark.slow
@@ -40,19 +41,24 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / RUN
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_asked_to_stop_goes_on_with_the_same_command(tmp_path: Path, whole: Path, number: signal.Signals) -> None:
-    folder = workplace(tmp_path / "asked")
+def ask_to_stop(folder: Path, number: signal.Signals, *command: str) -> tuple[int, list[str]]:
+    """Start a command, signal it in its sixth step; its exit code and what it said."""
     log = folder / RUN / "metrics.jsonl"
     with (folder / "log").open("w") as said:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        child = subprocess.Popen([sys.executable, "-m", "curricle", *TRAIN], cwd=folder, stderr=said, env=environment)
+        child = subprocess.Popen([sys.executable, "-m", *command], cwd=folder, stderr=said, env=environment)
     wait_until(lambda: len(lines(log)) >= 6, lambda: child.poll() is None)
     child.send_signal(number)
     code = child.wait(PATIENCE)
-    told = (folder / "log").read_text().splitlines()
+    return code, (folder / "log").read_text().splitlines()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_asked_to_stop_goes_on_with_the_same_command(tmp_path: Path, whole: Path, number: signal.Signals) -> None:
+    folder = workplace(tmp_path / "asked")
+    code, told = ask_to_stop(folder, number, "curricle", *TRAIN)
     assert code == 75, told
-    done = len(lines(log))
+    done = len(lines(folder / RUN / "metrics.jsonl"))
     [line] = [line for line in told if line.startswith("error: ")]
     assert line == told[-1]
     assert f"stopped by {number.name} after step {done} of 24" in line
@@ -66,6 +72,17 @@ def test_a_run_asked_to_stop_goes_on_with_the_same_command(tmp_path: Path, whole
         assert lines(folder / RUN / name) == lines(whole / name)
     weights = "model/adapter_model.safetensors"
     assert (folder / RUN / weights).read_bytes() == (whole / weights).read_bytes()
+
+
+def test_two_ranks_asked_to_stop_save_at_the_same_step(tmp_path: Path) -> None:
+    """torchrun passes the signal on, waits for its ranks, and then exits with a code of its own."""
+    folder = workplace(tmp_path / "asked")
+    torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    _, told = ask_to_stop(folder, signal.SIGTERM, *torchrun, "-m", "curricle", *TRAIN)
+    done = len(lines(folder / RUN / "metrics.jsonl"))
+    for rank in range(2):
+        assert any(f"(rank {rank}): stopped by SIGTERM after step {done} of 24" in line for line in told), told
+    assert checkpoints.newest_whole(folder / RUN) == folder / RUN / f"checkpoint-{done}"
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
