@@ -7,8 +7,10 @@ from typing import Any
 
 from ..planning.memory import MemoryEstimate, ModelShape, estimate_memory
 from ..runtime.quiet import calm_libraries
+from ..runtime.ranks import world_size
+from ..training.arguments import uses_bf16
 from ..training.batches import rows_per_step
-from .assemble import Material, gather, layout_of, plan_rows
+from .assemble import Material, gather, layout_of, plan_rows, rows_of
 from .resolve import Arm, Experiment
 from .results import render
 
@@ -62,18 +64,19 @@ def _plan_arm(arm: Arm, seed: int) -> ArmPlan:
     plan = plan_rows(material, seed)
     steps = training["max_steps"] if training["max_steps"] > 0 else plan.steps
     documents = steps * rows_per_step(layout_of(material, seed)) * plan.documents_per_row
+    epochs = documents / plan.documents_per_pass
     tokens = steps * plan.tokens_per_step
     row = {
         "arm": arm.name,
         "examples": len(table),
         "steps": steps,
-        "epochs": documents / plan.documents_per_pass,
+        "epochs": epochs,
         "tokens": round(tokens),
         "learned": plan.supervised_per_step / plan.tokens_per_step,
         "fill": plan.fill,
         "waste": plan.waste,
         "documents/row": plan.documents_per_row,
-        "repeats": max(0, round(documents) - len(table)),
+        "repeats": max(0, round(documents - rows_of(material).pool(table, seed).num_distinct(epochs))),
     }
     return ArmPlan(arm.name, row, _memory(material, plan.fill), material.remarks())
 
@@ -90,7 +93,9 @@ def _memory(material: Material, fill: float) -> MemoryEstimate:
         model_shape(material),
         tokens,
         weight_bytes={"bfloat16": 2, "float16": 2}.get(settings.model.dtype, 4),
-        activation_bytes=2 if training.get("bf16") or training.get("fp16") else 4,
+        activation_bytes=2 if uses_bf16(training) or training.get("fp16") else 4,
+        nf4=settings.model.quantization is not None,
+        shards=world_size() if settings.distributed.fsdp is not None else 1,
         checkpointed=bool(training.get("activation_checkpointing")),
     )
 
@@ -106,7 +111,8 @@ def model_shape(material: Material) -> ModelShape:
     config = model_settings(model_config, material.tokenizer)
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-    total = model.num_parameters()
+    total, head = model.num_parameters(), model.get_output_embeddings()
+    linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
     adapter = model_config.adapter
     if adapter is not None:
         from ..models.loading import add_adapter
@@ -117,6 +123,8 @@ def model_shape(material: Material) -> ModelShape:
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return ModelShape(
         num_parameters=total,
+        num_linear=linear,
+        num_added=sum(p.numel() for p in model.parameters()) - total,
         num_trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
         num_layers=config.num_hidden_layers,
         hidden=config.hidden_size,

@@ -6,6 +6,10 @@ k key/value width):
     norm in h, norm out h, queries h, keys k, values k, attention out h, residual h, norm out h,
     gate f, up f, activated f, product f                                          = 6h + 2k + 4f
 
+Frozen weights in 4 bits (nf4 with doubly quantized scales, one to 64 weights) are those of the linear layers but the
+head; the rest is then held in fp32. FSDP gives each rank its share of weights, gradients and optimizer state, and
+leaves activations and logits whole; the layer it has gathered for the moment is not counted.
+
 Attention over documents keeps no score matrix. With every block checkpointed only its input (h) stays, plus one block
 being recomputed. The loss is chunked, so logits count once per chunk, not per token.
 """
@@ -14,7 +18,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ADAM_BYTES = 8
 LOSS_CHUNK_TOKENS = 256
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,11 @@ class ModelShape:
     """What the formula needs to know of a model."""
 
     num_parameters: int
+    """Of the model itself, without an adapter's factors."""
+    num_linear: int
+    """Those of them in linear layers other than the head, which is what quantization takes."""
+    num_added: int
+    """What an adapter puts beside them, in fp32."""
     num_trainable: int
     num_layers: int
     hidden: int
@@ -51,16 +62,21 @@ def estimate_memory(
     *,
     weight_bytes: int = 4,
     activation_bytes: int = 4,
-    optimizer_states: int = 2,
+    nf4: bool = False,
+    shards: int = 1,
     checkpointed: bool = False,
 ) -> MemoryEstimate:
     """Adam keeps two fp32 moments of each trainable parameter; gradients have the dtype of their parameter."""
     per_token = 6 * shape.hidden + 2 * shape.kv_width + 4 * shape.intermediate
     kept = shape.hidden * shape.num_layers + per_token if checkpointed else per_token * shape.num_layers
+    num_nf4 = shape.num_linear if nf4 else 0
+    rest_bytes = 4 if nf4 else weight_bytes
+    parameters = (shape.num_parameters - num_nf4) * rest_bytes + num_nf4 * NF4_BYTES + shape.num_added * 4
+    gradient_bytes = 4 if shape.num_added else weight_bytes
     return MemoryEstimate(
-        parameters=shape.num_parameters * weight_bytes,
-        gradients=shape.num_trainable * weight_bytes,
-        optimizer=shape.num_trainable * optimizer_states * 4,
+        parameters=round(parameters / shards),
+        gradients=round(shape.num_trainable * gradient_bytes / shards),
+        optimizer=round(shape.num_trainable * ADAM_BYTES / shards),
         activations=tokens_per_micro_batch * kept * activation_bytes,
         logits=min(LOSS_CHUNK_TOKENS, tokens_per_micro_batch) * shape.vocab * 4,
     )
