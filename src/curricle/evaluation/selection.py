@@ -42,10 +42,13 @@ def chrf_on_subset(
     for i in range(min(num_examples, len(table))):
         tokens, supervised = table.example(i)
         prompt, target = prompt_and_target(tokens.tolist(), supervised.tolist())
-        if prompt and target:
+        if len(prompt) > 1 and target:  # an example that is learned whole still has a first token, which never is
             pairs.append((prompt, target))
     if not pairs:
-        raise RecipeError("selection by chrf needs held-out examples with a prompt and a target; data.eval has none")
+        raise RecipeError(
+            f"selection by chrf needs a prompt to answer, and the first {min(num_examples, len(table))} examples of "
+            "`data.eval` have none: raw text, or `data.learn: all`; set `selection.metric: loss`"
+        )
     prompts, targets = [p for p, _ in pairs], [t for _, t in pairs]
     stop_ids = sorted({target[-1] for target in targets} | {tokenizer.eos_token_id} - {None})
     longest = max_new_tokens or max(map(len, targets)) + 8

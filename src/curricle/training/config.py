@@ -54,6 +54,7 @@ class SelectionConfig(Section):
     min_delta: Annotated[float, Field(ge=0)] = 0.0
     """How much better a value must be to count as better."""
     num_examples: Annotated[int, Field(ge=1)] | None = None
-    """Judge on the first so many examples of `data.eval`, the same ones each time; by default on all."""
+    """Judge on the first so many examples of `data.eval`, the same ones each time. By default the loss takes all,
+    and chrf, which has to generate, the first 64."""
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None
     """The longest answer that chrf generates; by default a little more than the longest target."""
