@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtra, ModelError, nearest
+from ..runtime.cache import locked
 from ..runtime.files import atomic_folder, read_json
 from ..runtime.seeds import derive_seed
 from .config import AdapterConfig, ModelConfig
@@ -226,7 +227,7 @@ def _one_line(config: ModelConfig, what: str) -> Iterator[None]:
         yield
     except (SafetensorError, StrictDataclassError) as error:
         raise ModelError(f"the {what} of {name} cannot be read: {_flat(error)}") from error
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         if "trust_remote_code" in str(error) and not config.trust_remote_code:
             raise ModelError(
                 f"{name} brings Python code of its own, which is not run; "
@@ -281,8 +282,10 @@ def _nano_tokenizer(config: ModelConfig, folder: str | Path | None, texts: Calla
     if not (folder / "tokenizer.json").exists():
         if texts is None:
             raise ModelError(f"{config.name_or_path} trains a tokenizer: load_tokenizer needs `texts` to train it on")
-        with atomic_folder(folder) as scratch:
-            train_tokenizer(texts(), config.shape.get("vocab_size", NANO_VOCABULARY)).save_pretrained(scratch)
+        with locked(folder):  # of several ranks one trains it, the rest find it made
+            if not (folder / "tokenizer.json").exists():
+                with atomic_folder(folder) as scratch:
+                    train_tokenizer(texts(), config.shape.get("vocab_size", NANO_VOCABULARY)).save_pretrained(scratch)
     return folder
 
 
