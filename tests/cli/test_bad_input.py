@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -85,6 +87,16 @@ def sets(*overrides: str) -> list[str]:
         (["training.report_to=foo"], ["`training.report_to` is 'foo'", "`wandb`"]),
         (["name=a/b"], ["`name`", "letters, digits"]),
         (["seed=-1"], ["`seed` is -1", "greater than or equal to 0"]),
+        (["seed=5000000000"], ["`seed` is 5000000000", "less than or equal to 4294967295"]),
+        (["seeds=[1, 5000000000]"], ["5000000000", "less than or equal to 4294967295"]),
+        (["training.lr_scheduler_type=cosine_with_min_lr"], ["cosine_with_min_lr", "lr_scheduler_kwargs", "min_lr"]),
+        (["training.lr_scheduler_kwargs={foo: 1}"], ["`lr_scheduler_kwargs: {'foo': 1}`", "unexpected keyword"]),
+        (
+            ["training.lr_scheduler_type=cosine", "training.lr_scheduler_kwargs={num_cycles: x}"],
+            ["training.lr_scheduler_type: cosine", "cannot be made"],
+        ),
+        (["training.optim_args=foo"], ["training.optim: adamw_torch_fused", "`optim_args: foo`", "cannot be made"]),
+        (["distributed.fsdp={}"], ["`distributed.fsdp` asks for several processes", "torchrun"]),
         (["training"], ["--set takes key=value", "'training'"]),
         (["training={max_steps: [}"], ["--set training={max_steps: [}", "not YAML"]),
         (["extends=r.yaml"], ["`extends` is written in the recipe file"]),
@@ -109,6 +121,11 @@ def sets(*overrides: str) -> list[str]:
         (["model.attn_implementation=flash"], ["`flash`", "`flash_attention_2`"]),
         (["model.name_or_path=models/none"], ["model.shape belongs to nano models", "set model.shape to null"]),
         (["model.name_or_path=./none", "model.shape=null"], ["`./none`, and there is no such folder"]),
+        (
+            ["model.attn_implementation=flex_attention", "training.use_cpu=true"],
+            ["`flex_attention`", "backward", "CPU"],
+        ),
+        (["model.adapter.lora_target_modules=foo("], ["`model.adapter.lora_target_modules`", "no regular expression"]),
         (["model.adapter.lora_target_modules=[foo]"], ["{'foo'}", "linear layers end in", "q_proj"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -151,6 +168,7 @@ def test_a_recipe_file(refused: Refused, tmp_path: Path, text: str, said: list[s
         (["run", "r.yaml", "--arms", ","], ["no arm was named", "base"]),
         (["run", "r.yaml", "--seeds", "0,x"], ["--seeds takes whole numbers", "'0,x'"]),
         (["run", "r.yaml", "--seeds", "-1"], ["whole numbers from 0 on", "-1"]),
+        (["run", "r.yaml", "--seeds", "5000000000"], ["4294967295 at most", "5000000000"]),
         (["run", "r.yaml", "--seeds", "1,1"], ["different whole numbers", "[1, 1]"]),
         (["run", "r.yaml", "--plan", *sets("data.train=none.jsonl")], ["no such data file: none.jsonl"]),
         (["run", "r.yaml", "--smoke", *sets("model.attn_implementation=flash")], ["`flash`"]),
@@ -290,6 +308,22 @@ def test_an_extra_that_is_not_there(refused: Refused, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
+    ("package", "changes", "said"),
+    [
+        ("bitsandbytes", "{training: {optim: adamw_8bit}}", "`training.optim: adamw_8bit` cannot be had here"),
+        ("flash_attn", "{model: {attn_implementation: flash_attention_2}}", "flash-attn is not installed"),
+        ("kernels", "{model: {attn_implementation: kernels-community/fa2}}", "kernels is not installed"),
+    ],
+)
+def test_a_package_that_is_not_there(refused: Refused, package: str, changes: str, said: str) -> None:
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip(f"{package} is installed")
+    line = refused(*sets(f"arms={{good: {{}}, bad: {changes}}}"))
+    assert said in line
+    assert package.replace("_", "-") in line
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["run", "r.yaml", *sets("data.trian=x")], "did you mean"),
@@ -305,3 +339,28 @@ def test_in_a_process_of_its_own(tmp_path: Path, arguments: list[str], said: str
     assert line.startswith("error: ")
     assert said in line
     assert files_below(tmp_path) == {"r.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["training.ddp_timeout=1"], "the 2 processes of this run did not meet"),
+        (["arms={a: {}, b: {training: {ddp_timeout: 5}}}"], "the arms differ in distributed.backend"),
+        (["distributed.backend=nccl"], "nccl needs a GPU for each process"),
+    ],
+)
+def test_processes_that_cannot_meet(tmp_path: Path, overrides: list[str], said: str) -> None:
+    """The first of two processes, alone."""
+    (tmp_path / "r.yaml").write_text(json.dumps(RECIPE), encoding="utf-8")
+    write_rows(tmp_path / "rows.jsonl", ROWS)
+    command = [sys.executable, "-m", "curricle", "run", "r.yaml", *sets("training.use_cpu=true", *overrides)]
+    torchrun = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | torchrun, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("error (rank 0): ")
+    assert said in line
+    assert "Traceback" not in done.stderr
+    assert files_below(tmp_path) == {"r.yaml", "rows.jsonl"}

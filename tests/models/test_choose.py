@@ -46,7 +46,7 @@ def test_flash_is_taken_where_it_is_installed() -> None:
 
 
 def test_the_user_has_the_last_word() -> None:
-    for name in ("eager", "kernels-community/flash-attn2"):
+    for name in ("eager", PACKED):
         choice = choose_attention(LLAMA, "cpu", FULL, "ordered", asked=name)
         assert (choice.name, choice.asked) == (name, True)
 

@@ -152,7 +152,7 @@ name: sharded
 model: {name_or_path: "nano:llama", shape: {vocab_size: 300}}
 data: {train: "toy:dialogue#20", format: dialogue, max_length: 512}
 training: {max_steps: 2, per_device_train_batch_size: 2, use_cpu: true}
-distributed: {enabled: true, fsdp: {}}
+distributed: {fsdp: {}}
 """
 
 
@@ -166,3 +166,29 @@ def test_sharding_that_a_cpu_would_not_get_is_refused(tmp_path: Path) -> None:
     assert str(Path(curricle.__file__).parent) not in said, "a traceback of ours"
     assert "exitcode  : 2" in said
     assert not list(tmp_path.rglob("model"))
+
+
+ADAPTED = """
+name: adapted
+model: {name_or_path: "nano:llama", shape: {vocab_size: 300}, adapter: {lora_r: 4}}
+data: {train: "toy:dialogue#20", eval: "toy:dialogue#4", format: dialogue, max_length: 512}
+training: {max_steps: 2, per_device_train_batch_size: 2, use_cpu: true}
+distributed: {enabled: true}
+evaluation: [{metric: loss}]
+"""
+
+
+def test_an_adapter_on_a_model_made_on_the_spot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tried first, then run: all ranks take the base and the tokenizer that one of them wrote."""
+    monkeypatch.setenv("CURRICLE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "recipe.yaml").write_text(ADAPTED)
+    code, said = torchrun(tmp_path, "-m", "curricle", "run", "recipe.yaml", "--smoke")
+    assert code == 0, said
+    assert said.count("every part of adapted ran once") == 1
+    assert not (tmp_path / "runs").exists()
+    code, said = torchrun(tmp_path, "-m", "curricle", "run", "recipe.yaml")
+    assert code == 0, said
+    folder = tmp_path / "runs/adapted/base/seed-42"
+    assert (folder / "base/model.safetensors").is_file()
+    assert (folder / "model/adapter_model.safetensors").is_file()
+    assert read_json(folder / "results.json")["eval_loss"] > 0

@@ -22,7 +22,7 @@ from ..runtime.devices import Half, computing, rank_device
 from ..runtime.files import atomic_folder
 from ..runtime.fingerprint import fingerprint
 from ..runtime.progress import say
-from ..runtime.ranks import world_size
+from ..runtime.ranks import barrier, is_main, world_size
 from ..training.arguments import Length, uses_bf16
 from ..training.batches import Rows, StepPlan, plan_steps
 from ..weighting.build import build_weighting
@@ -84,12 +84,14 @@ def gather(settings: Settings) -> Material:
 
 
 def look_ahead(material: Material, seed: int, folder: str | Path) -> None:
-    """Refuse what can be refused without loading the model: its folder, its attention, the trainer's arguments."""
+    """Refuse what can be refused without loading the model: its folder, its attention, the trainer's arguments,
+    its optimizer and schedule."""
     from ..training.arguments import build_arguments
+    from ..training.rehearsal import rehearse
 
     choose(material)
     settings = material.settings
-    build_arguments(
+    arguments = build_arguments(
         settings.training,
         settings.trainer,
         output_dir=folder,
@@ -98,6 +100,7 @@ def look_ahead(material: Material, seed: int, folder: str | Path) -> None:
         length=Length(1, 1),
         distributed=settings.distributed,
     )
+    rehearse(arguments)
 
 
 def choose(material: Material) -> Choice:
@@ -144,14 +147,16 @@ def make_model(material: Material, seed: int, folder: str | Path) -> Any:
 
 
 def _saved_base(config: ModelConfig, material: Material, seed: int, folder: Path) -> ModelConfig:
-    """A nano model under an adapter is saved first: the adapter is of no use without the weights it was trained on."""
+    """A nano model under an adapter is saved first: the adapter is of no use without the weights it was trained on.
+    Only the first rank does: on the others transformers writes no weights."""
     from ..models.loading import load_model
 
-    if not folder.is_dir():
+    if is_main() and not folder.is_dir():
         base = load_model(config.model_copy(update={"adapter": None}), tokenizer=material.tokenizer, seed=seed)
         with atomic_folder(folder) as scratch:
             base.save_pretrained(scratch)
             material.tokenizer.save_pretrained(scratch)
+    barrier()
     return config.model_copy(update={"name_or_path": str(folder), "shape": {}})
 
 

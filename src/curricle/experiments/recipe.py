@@ -16,6 +16,8 @@ from ..training.arguments import TrainerKind, complete, problems
 from ..training.config import DistributedConfig, SelectionConfig
 from ..weighting.config import WeightingConfig
 
+MAX_SEED = 2**32 - 1  # the most that numpy takes
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 _FOLDER_NAME = re.compile(r"\w[\w.=+-]*")
 
 
@@ -105,9 +107,9 @@ class Recipe(Settings):
 
     name: Annotated[str, AfterValidator(folder_name)] = "experiment"
     """The experiment's name, and its folder under `runs/`; by default the recipe file's own name."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """The seed of a run, from which every random stream has its own."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(_each_once)] = Field(default_factory=list)
+    seeds: Annotated[list[Seed], AfterValidator(_each_once)] = Field(default_factory=list)
     """Several seeds, each a run of every arm; `seed` is then not used."""
     arms: dict[Annotated[str, AfterValidator(folder_name)], dict[str, Any]] = Field(default_factory=dict)
     """The variants that are compared: a name -> what differs from the base, `{}` for the base itself. Mappings are

@@ -27,7 +27,7 @@ from .document import KeyPath, Place, Places, Tree, as_written, dotted, read_doc
 from .keys import hint, section_keys
 from .old_names import SECTIONS, translate
 from .overrides import overlay, read_sets
-from .recipe import Recipe, Settings, made_folder_name
+from .recipe import MAX_SEED, Recipe, Settings, made_folder_name
 from .toys import place_toys
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -64,8 +64,8 @@ class Experiment:
                 if name not in self.arms:
                     raise RecipeError(f"the recipe has no arm `{name}`; {nearest(name, self.arms)}")
             chosen = {name: arm for name, arm in self.arms.items() if name in arms}
-        if seeds is not None and (not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0):
-            raise RecipeError(f"seeds are different whole numbers from 0 on; found {list(seeds)}")
+        if seeds is not None and (len(set(seeds)) != max(1, len(seeds)) or min(seeds) < 0 or max(seeds) > MAX_SEED):
+            raise RecipeError(f"seeds are different whole numbers from 0 on, {MAX_SEED} at most; found {list(seeds)}")
         if not chosen:
             raise RecipeError(f"no arm was named; the recipe has {', '.join(self.arms)}")
         return replace(self, arms=chosen, seeds=self.seeds if seeds is None else tuple(seeds))

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CurricleError, RunError
+from ..errors import CurricleError, RecipeError, RunError
 from ..runtime.files import read_json, write_json, write_text
 from ..runtime.progress import say
-from ..runtime.ranks import barrier, is_main, join
+from ..runtime.ranks import barrier, is_main, join, world_size
 from ..runtime.rundir import hold
 from ..training.checkpoints import checkpoints
 from .environment import environment
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 AnyRecipe = str | Path | Mapping[str, Any] | Recipe
 
 RUNS = Path("runs")
+LIMIT = "ddp_timeout"
 
 
 def run(
@@ -84,9 +85,9 @@ def _carry_out(
     """`whole` is the recipe, `asked` the arms and seeds of it that this call is for."""
     if plan:
         return plan_experiment(asked)
+    _meet(asked)
     if smoke:
         return smoke_experiment(asked)
-    join(asked.base.distributed.backend)
     folder = RUNS / asked.name
     with hold(folder):
         jobs = [
@@ -111,6 +112,23 @@ def _carry_out(
             finished = Result(asked.name, folder, _finished(whole, folder))
             write_json(folder / "comparison.json", {"name": asked.name, "runs": finished.table()})
         return result
+
+
+def _meet(asked: Experiment) -> None:
+    """The processes of a torchrun meet once, before the first arm: its arms must agree on how."""
+    if world_size() == 1:
+        return
+    ways = {
+        (arm.settings.distributed.backend, bool(arm.settings.training.get("use_cpu")), arm.settings.training.get(LIMIT))
+        for arm in asked.arms.values()
+    }
+    if len(ways) > 1:
+        raise RecipeError(
+            f"the arms differ in distributed.backend, training.use_cpu or training.{LIMIT}, but their processes meet "
+            "once; run such arms one at a time with --arms"
+        )
+    [(backend, use_cpu, timeout)] = ways
+    join(backend, use_cpu, timeout)
 
 
 def _job(folder: Path, arm: Arm, seed: int, force: bool, measure: bool) -> _Job:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
+from ..runtime.ranks import barrier, is_main, shared
 from ..training.monitors import peak_memory_bytes
-from .assemble import gather, make_model, make_trainer
+from .assemble import gather, look_ahead, make_model, make_trainer
 from .one import measure_run, save_model
 from .resolve import Arm, Experiment
 from .results import render
@@ -34,6 +37,15 @@ def smoke_experiment(experiment: Experiment) -> Smoke:
     return Smoke(experiment.name, [_try(arm, experiment.seeds[0]) for arm in experiment.arms.values()])
 
 
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """One folder for all ranks, which the first one makes and throws away when all are done."""
+    with ExitStack() as stack:
+        own = stack.enter_context(tempfile.TemporaryDirectory(prefix="curricle-smoke-")) if is_main() else ""
+        yield Path(shared(own))
+        barrier()
+
+
 @calm_libraries()
 def _try(arm: Arm, seed: int) -> dict[str, Any]:
     started = time.perf_counter()
@@ -43,8 +55,8 @@ def _try(arm: Arm, seed: int) -> dict[str, Any]:
     short = arm.settings.model_copy(update={"training": brief})
     arm = Arm(arm.name, short, arm.changes, arm.hash)
     material = gather(short)
-    with tempfile.TemporaryDirectory(prefix="curricle-smoke-") as scratch:
-        folder = Path(scratch)
+    with _scratch() as folder:
+        look_ahead(material, seed, folder)
         for steps in (1, 2):  # the second goes on from the first one's checkpoint
             say(f"smoke {arm.name}: step {steps}")
             short.training["max_steps"] = steps

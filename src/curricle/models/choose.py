@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # Kept as text: importing `attention` imports transformers, and this file is also read by `doctor`.
 PACKED = "curricle_packed"
 FLASH = ("flash_attention_3", "flash_attention_2")
+FLASH_4 = "flash_attention_4"
+"""Only when it is asked for."""
 
 
 class Choice(NamedTuple):
@@ -60,7 +62,7 @@ def choose_attention(
     `model.attn_implementation`.
     """
     if asked != "auto":
-        _check_asked(asked)
+        _check_asked(asked, str(device).split(":")[0])
         return Choice(asked, "asked for in model.attn_implementation", asked=True)
     if packing == "none":
         return dense_choice(config, "no packing: transformers' own")
@@ -102,12 +104,15 @@ def model_class(config: PretrainedConfig) -> Any:
 
 def flash_problem(name: str) -> str | None:
     """Why this flash attention cannot run here, or None when it can."""
-    from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
+    from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available, is_flash_attn_4_available
 
-    available = {"flash_attention_2": is_flash_attn_2_available, "flash_attention_3": is_flash_attn_3_available}[name]
+    available, package = {
+        "flash_attention_2": (is_flash_attn_2_available, "flash_attn"),
+        "flash_attention_3": (is_flash_attn_3_available, "flash_attn_interface"),
+        FLASH_4: (is_flash_attn_4_available, "flash_attn"),
+    }[name]
     if available():
         return None
-    package = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}[name]
     installed = importlib.util.find_spec(package) is not None
     return "needs a GPU it supports" if installed else f"package {package.replace('_', '-')} is not installed"
 
@@ -129,8 +134,17 @@ def attention_backends() -> list[Backend]:
     return backends
 
 
-def _check_asked(asked: str) -> None:
-    """A misspelt name is found before the weights are read; `owner/name` is a kernel of the hub."""
-    names = ["auto", PACKED, *FLASH, "flash_attention_4", "flex_attention", "sdpa", "eager"]
+def _check_asked(asked: str, device: str) -> None:
+    """What is misspelt or cannot run here is found before the weights are read; `owner/name` is a kernel of the hub."""
+    names = ["auto", PACKED, *FLASH, FLASH_4, "flex_attention", "sdpa", "eager"]
     if asked not in names and "/" not in asked:
         raise ModelError(f"model.attn_implementation is `{asked}`; {nearest(asked, names)}")
+    problem, hub = None, importlib.util.find_spec("kernels") is not None
+    if asked in (*FLASH, FLASH_4) and (device == "cpu" or not hub):  # with it, transformers fetches what is missing
+        problem = flash_problem(asked) or ("it needs a GPU" if device == "cpu" else None)
+    elif asked == "flex_attention" and device == "cpu":
+        problem = "torch has no backward pass for it on a CPU"
+    elif "/" in asked and not hub:
+        problem = "package kernels is not installed"
+    if problem is not None:
+        raise ModelError(f"model.attn_implementation is `{asked}`, which cannot run here: {problem}; `auto` chooses")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -26,6 +27,18 @@ class AdapterConfig(Section):
     """Scale by lora_alpha / sqrt(lora_r) instead."""
     use_dora: bool = False
     """Learn the length of each weight column on its own (DoRA)."""
+
+    @field_validator("lora_target_modules")
+    @classmethod
+    def _compiles(cls, given: str | list[str]) -> str | list[str]:
+        if isinstance(given, str):
+            try:
+                re.compile(given)
+            except re.error as error:
+                raise ValueError(
+                    f"`{given}` is no regular expression ({error}); write one, `all-linear`, or a list of name endings"
+                ) from error
+        return given
 
 
 class ModelConfig(Section):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from ..errors import RunError
 
 if TYPE_CHECKING:
     import torch
@@ -39,12 +42,38 @@ def barrier() -> None:
         dist.barrier()
 
 
-def join(backend: str = "auto") -> None:
+def shared(value: Any) -> Any:
+    """The first rank's value, on every rank."""
+    import torch.distributed as dist
+
+    if world_size() == 1 or not dist.is_initialized():
+        return value
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]
+
+
+def join(backend: str = "auto", use_cpu: bool = False, timeout_s: float | None = None) -> None:
     """Meet the other processes of a torchrun; nothing to do alone, or when the group stands already."""
     if world_size() == 1:
         return
     import torch
     import torch.distributed as dist
 
-    if not dist.is_initialized():
-        dist.init_process_group(("nccl" if torch.cuda.is_available() else "gloo") if backend == "auto" else backend)
+    if dist.is_initialized():
+        return
+    if backend == "auto":
+        backend = "nccl" if torch.cuda.is_available() and not use_cpu else "gloo"
+    device = None
+    if backend == "nccl":
+        local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if use_cpu or local >= there:
+            found = "`training.use_cpu: true`" if use_cpu else f"{there} here for local rank {local}"
+            raise RunError(f"nccl needs a GPU for each process; found {found}; start fewer, or use gloo")
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)  # else every rank would meet on the first GPU
+    timeout = None if timeout_s is None else timedelta(seconds=timeout_s)
+    try:
+        dist.init_process_group(backend, timeout=timeout, device_id=device)
+    except dist.DistStoreError as error:
+        raise RunError(f"the {world_size()} processes of this run did not meet: {error}") from error

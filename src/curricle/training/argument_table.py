@@ -241,7 +241,7 @@ TABLE: dict[str, Rule] = {
     "ddp_static_graph": kept(bool | None, "Tell DDP that the graph never changes."),
     "ddp_backend": moved("distributed.backend", "`nccl` or `gloo`.", {"nccl": "nccl", "gloo": "gloo"}),
     "ddp_timeout": kept(Count, "Seconds until a waiting rank gives up."),
-    "fsdp": refused("set `distributed: {enabled: true, fsdp: {}}`, which is FSDP2 and checked to be on"),
+    "fsdp": refused("set `distributed: {fsdp: {}}`, which is FSDP2 and checked to be on"),
     "fsdp_config": refused("set it in `distributed.fsdp`"),
     "deepspeed": refused("weights are sharded by FSDP2; set `distributed.fsdp`"),
     "local_rank": refused("torchrun says it"),

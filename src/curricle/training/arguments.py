@@ -145,12 +145,12 @@ def _set_intervals(values: dict[str, Any], length: Length | None) -> None:
 
 
 def _spread(distributed: DistributedConfig | None) -> dict[str, Any]:
-    if distributed is None or not distributed.enabled:
+    if distributed is None or not (distributed.enabled or distributed.fsdp):
         return {}
     if world_size() == 1:
         raise RecipeError(
-            "`distributed.enabled: true` asks for several processes, and this is one; start it with "
-            "`torchrun --nproc-per-node N -m curricle run RECIPE`, or leave the section out"
+            f"`distributed.{'fsdp' if distributed.fsdp else 'enabled: true'}` asks for several processes, and this is "
+            "one; start it with `torchrun --nproc-per-node N -m curricle run RECIPE`, or leave the section out"
         )
     backend = {} if distributed.backend == "auto" else {"ddp_backend": distributed.backend}
     return backend | (distributed.fsdp.arguments() if distributed.fsdp else {})

@@ -36,11 +36,12 @@ class DistributedConfig(Section):
     """How a run is spread over processes; start it with `torchrun --nproc-per-node N -m curricle run RECIPE`."""
 
     enabled: bool = False
-    """Whether the run must have several processes; one process is then an error, not a slower run."""
+    """Whether the run must have several processes; one process is then an error, not a slower run. `fsdp` asks for
+    them too."""
     backend: Literal["auto", "nccl", "gloo"] = "auto"
     """What carries the sums between processes: nccl on GPUs and gloo on CPUs when `auto`."""
     fsdp: FsdpConfig | None = None
-    """Shard the model with FSDP2; without it each process holds the whole model (DDP). Needs GPUs."""
+    """Shard the model with FSDP2; without it each process holds the whole model (DDP). Needs several GPUs."""
 
 
 class SelectionConfig(Section):

@@ -130,7 +130,7 @@ class StepEnd(TrainerCallback):
         if args.fsdp and "FSDP" not in wrapped:
             raise TrainingError(
                 f"fsdp was asked for, but the model came back as {wrapped}; accelerate falls back to DDP on a CPU. "
-                "Run on accelerators, or set distributed.enabled: false"
+                "Run on accelerators, or leave distributed.fsdp out"
             )
         if world_size() > 1:
             # Ranks drop different units; the host seeds them all alike. A resume loads each rank's own state later.
