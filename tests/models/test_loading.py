@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,24 @@ def test_a_nano_tokenizer_is_trained_once_and_kept(tmp_path: Path) -> None:
     assert len(first) == 300
     text = "호수 and nothing seen before: ß"
     assert again.decode(again(text, add_special_tokens=False)["input_ids"]) == text
+
+
+def test_of_several_that_want_a_nano_tokenizer_one_trains_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CURRICLE_CACHE", str(tmp_path / "cache"))
+    asked, folder, trained = config("nano:llama", shape={"vocab_size": 300}), tmp_path / "tokenizer", []
+    begin = threading.Barrier(3)
+
+    def texts() -> list[str]:
+        trained.append(1)
+        return TEXTS
+
+    def want(_: int) -> int:
+        begin.wait()
+        return len(load_tokenizer(asked, folder=folder, texts=texts))
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(want, range(3))) == [300] * 3
+    assert trained == [1]
 
 
 def test_nano_mistakes(tmp_path: Path) -> None:
