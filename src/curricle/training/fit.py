@@ -64,7 +64,7 @@ def fit_batch(trainer: Fitting) -> None:
         args.per_device_train_batch_size = smaller
         args.gradient_accumulation_steps *= size // smaller
         say(
-            f"out of memory at {size} rows a micro batch: going on with {smaller} rows and "
+            f"out of memory at {size} rows a micro batch: going on with {smaller} row{'s'[: smaller - 1]} and "
             f"{args.gradient_accumulation_steps} accumulation steps, the global batch unchanged"
         )
     if torch.cuda.is_available():
@@ -102,9 +102,10 @@ def _try(trainer: Fitting) -> None:
         )
     batch = trainer._prepare_inputs(longest_batch(trainer))
     batch.pop("example_ids")
-    with trainer.accelerator.autocast():
-        loss = trainer.losses_of(model, batch).loss_sum
-    loss.backward()
+    for _ in range(min(2, args.gradient_accumulation_steps)):  # the second finds the first one's gradients there
+        with trainer.accelerator.autocast():
+            loss = trainer.losses_of(model, batch).loss_sum
+        loss.backward()
     del beside
 
 

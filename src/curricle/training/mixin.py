@@ -240,6 +240,11 @@ class CurricleMixin(Host):
         try:
             with self.stop_request:
                 result = super().train(str(start) if start else None, *args, **kwargs)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"step {self.state.global_step + 1}: out of memory, though the longest rows fitted before the "
+                "first step; is something else using the device? Lower training.per_device_train_batch_size and run again"
+            ) from error
         finally:
             self.monitor.close()
             self.ticker.close()
