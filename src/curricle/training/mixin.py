@@ -243,7 +243,7 @@ class CurricleMixin(Host):
         except torch.OutOfMemoryError as error:
             raise TrainingError(
                 f"step {self.state.global_step + 1}: out of memory, though the longest rows fitted before the "
-                "first step; is something else using the device? Lower training.per_device_train_batch_size and run again"
+                "first step; is something else using the device? Lower training.per_device_train_batch_size"
             ) from error
         finally:
             self.monitor.close()
