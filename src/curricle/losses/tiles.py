@@ -1,7 +1,7 @@
 """Logits a few vocabulary columns at a time, and the two sweeps over them: losses, then gradients.
 
-All tokens at once, a narrow strip of the vocabulary at a time: the strip stays in cache, its part of the weight
-gradient is finished in one product, and memory does not grow with the vocabulary.
+All tokens at once, a narrow strip of the vocabulary at a time: its part of the weight gradient is finished in one
+product, and memory does not grow with the vocabulary.
 
               columns ->   0..w      w..2w     2w..3w   ...
     sweep 1, losses       [tile]    [tile]    [tile]          log-sum-exp of each strip -> of all; the target's logit

@@ -23,9 +23,9 @@ from torch.autograd.function import once_differentiable
 from ..errors import ModelError, TrainingError
 from .tiles import Gradients, LogitForm, TiledLogits
 
-# Numbers held at a time. On a CPU a tile should stay in the cache that cores share; a GPU wants few, large products.
+# Numbers held at a time. Narrow strips stay in cache, wide ones make threads meet less often; a GPU wants few products.
 TILE = {"cpu": 1 << 23, "cuda": 1 << 26}
-KEPT = {"cpu": 1 << 25, "cuda": 1 << 28}
+KEPT = {"cpu": 1 << 26, "cuda": 1 << 28}
 MIN_WIDTH, MIN_ROWS = 256, 64
 
 
