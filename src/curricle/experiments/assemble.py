@@ -86,21 +86,26 @@ def gather(settings: Settings) -> Material:
 def look_ahead(material: Material, seed: int, folder: str | Path) -> None:
     """Refuse what can be refused without loading the model: its folder, its attention, the trainer's arguments,
     its optimizer and schedule."""
-    from ..training.arguments import build_arguments
     from ..training.rehearsal import rehearse
 
     choose(material)
+    rehearse(_arguments(material, seed, folder, Length(1, 1)))
+
+
+def _arguments(material: Material, seed: int, folder: str | Path, length: Length) -> Any:
+    """The trainer's arguments, as the recipe has them."""
+    from ..training.arguments import build_arguments
+
     settings = material.settings
-    arguments = build_arguments(
+    return build_arguments(
         settings.training,
         settings.trainer,
         output_dir=folder,
         seed=seed,
         evaluates=material.eval is not None,
-        length=Length(1, 1),
+        length=length,
         distributed=settings.distributed,
     )
-    rehearse(arguments)
 
 
 def choose(material: Material) -> Choice:
@@ -169,18 +174,8 @@ def rows_of(material: Material) -> Rows:
 
 def make_trainer(material: Material, model: Any, seed: int, folder: str | Path) -> Any:
     """The recipe's trainer, on our rows, with its dials."""
-    from ..training.arguments import build_arguments
-
     settings = material.settings
-    arguments = build_arguments(
-        settings.training,
-        settings.trainer,
-        output_dir=folder,
-        seed=seed,
-        evaluates=material.eval is not None,
-        length=run_length(material, seed),
-        distributed=settings.distributed,
-    )
+    arguments = _arguments(material, seed, folder, run_length(material, seed))
     dials = {"order": Order(), "weighting": build_weighting(settings.weighting), "depth": Depth()}
     return _trainer_class(settings.trainer)(
         model=model,
