@@ -1,0 +1,144 @@
+"""What a comparison says: arms, figures with intervals, compute, progress, checks. The table on screen, the report and
+`comparison.json` are all made from this and from nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Verdict = Literal["better", "worse", "no difference shown", "not decidable"]
+Outcome = Literal["met", "not met", "not decidable"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and where it may lie. `low` and `high` are None where nothing can be said."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    method: str = "none"
+    """t over seeds | bootstrap over seeds and examples | bootstrap over examples | none"""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An arm less the base arm, paired by seed and by example."""
+
+    interval: Interval
+    p: float | None
+    p_corrected: float | None
+    """Holm's, over the arms that are compared in this figure."""
+    verdict: Verdict
+    why: str
+    """One sentence, for a person."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of one arm."""
+
+    arm: str
+    metric: str
+    per_seed: dict[int, float]
+    interval: Interval
+    difference: Difference | None
+    """None for the base arm itself."""
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    name: str
+    higher_is_better: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ArmInfo:
+    name: str
+    changes: dict[str, tuple[Any, Any]]
+    """Dotted key -> (the base arm's value, this arm's), for every key in which they differ."""
+    seeds: list[int]
+    trained: bool = True
+    """False for a model that was measured as it came."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What an arm cost, as the mean over its seeds."""
+
+    arm: str
+    steps: float
+    tokens: float
+    supervised_tokens: float
+    epochs: float
+    repeats: float
+    train_flops: float
+    label_flops: float
+    """What labels, scores and searches cost that only this arm needs."""
+    seconds: float
+    tokens_per_second: float
+    peak_memory_bytes: float
+
+
+@dataclass(frozen=True)
+class ArmProgress:
+    curves: dict[int, list[tuple[int, float]]]
+    """Seed -> (tokens trained, held-out loss) at each evaluation."""
+    at_marks: list[Interval | None]
+    """The loss at each mark, between evaluations by straight line; None where no run of the arm got there."""
+    tokens_to_base: Interval | None
+    """Tokens until the base arm's final held-out loss; None when no run reached it."""
+    seconds_to_base: Interval | None
+    reached: str
+    """Such as `2 of 3`: runs that reached the base arm's final loss."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    marks: list[int]
+    arms: dict[str, ArmProgress]
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """A line of the recipe's `checks:`, judged."""
+
+    arm: str
+    check: str
+    outcome: Outcome
+    measured: str
+    """What was found, with its interval, as text."""
+    why: str
+    otherwise: str = ""
+    """What the recipe says to do when it is not met."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    name: str
+    base: str
+    """The arm that the others are compared with."""
+    level: float
+    """Of the intervals, such as 0.95."""
+    arms: list[ArmInfo]
+    metrics: list[MetricInfo]
+    cells: list[Cell]
+    compute: list[Compute]
+    progress: Progress
+    checks: list[CheckOutcome]
+    open_questions: list[str]
+    """What could not be concluded, and why; what to do about it."""
+    warnings: list[str]
+    """What makes the comparison less than fair: other data, other versions, unequal compute."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Recipe hash, versions, git revision, data hashes, when."""
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    """Arm, seed, folder (relative to the experiment's) and results of every run."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; seeds become text there, as JSON has it."""
+        return asdict(self)
+
+    def cell(self, arm: str, metric: str) -> Cell | None:
+        return next((cell for cell in self.cells if (cell.arm, cell.metric) == (arm, metric)), None)
