@@ -80,7 +80,7 @@ def sets(*overrides: str) -> list[str]:
         (["training.logging_nan_inf_filter=true"], ["is refused", "stops at NaN"]),
         (["training.learning_rate=abc"], ["`training.learning_rate` is 'abc'", "valid number"]),
         (["data=3"], ["`data` is 3", "keys of its own, such as `train`"]),
-        (["trainer=sft"], ["`trainer` is sft", "'hf' or 'trl'"]),
+        (["trainer=sft"], ["`trainer` is sft", "'hf', 'trl' or 'none'"]),
         (["tokenizer=other"], ["a tokenizer comes with its model"]),
         (["training.warmup_ratio=0.1", "training.warmup_steps=3"], ["`training.warmup_steps`", "keep one"]),
         (["training.optim=foo"], ["foo is not a valid", "adamw_torch"]),

@@ -198,7 +198,7 @@ MODEL, DATA = "model: {name_or_path: x}\n", "data: {train: a}\n"
             MODEL + DATA + "training: {learning_rate: fast}",
             "r.yaml:3: `training.learning_rate` is 'fast'; input should be a valid number",
         ),
-        (MODEL + DATA + "trainer: trll", "r.yaml:3: `trainer` is trll; input should be 'hf' or 'trl'"),
+        (MODEL + DATA + "trainer: trll", "r.yaml:3: `trainer` is trll; input should be 'hf', 'trl' or 'none'"),
         (MODEL + DATA + "training: 3", "r.yaml:3: `training` is 3; it takes keys of its own, such as `"),
         (MODEL + DATA + "seeds: [1, 1]", "r.yaml:3: `seeds` cannot be: a seed is written twice"),
         (MODEL + DATA + "arms: {a/b: }", "r.yaml:3: `arms.a/b` cannot be: a name is a folder's name too"),

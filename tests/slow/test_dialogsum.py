@@ -31,10 +31,10 @@ def test_dialogsum(
             results = json.loads((run / "results.json").read_bytes())
             assert len(losses) == results["steps"] == 60
             assert sum(losses[-5:]) < sum(losses[:5]) * (0.95 if "lora" in arm else 0.8)
-            assert results["eval_loss"] < losses[0]
+            assert results["metrics"]["loss"] < losses[0]
             assert results["data"]["train"]["examples"] == 600
             assert results["data"]["eval"]["examples"] == 100
             assert f"{arm}+trainer={trainer}" in table
-            final[arm, trainer] = losses[-1], results["eval_loss"]
+            final[arm, trainer] = losses[-1], results["metrics"]["loss"]
     for arm in ("llama", "llama-lora", "qwen2", "qwen2-lora"):
         assert final[arm, "hf"] == pytest.approx(final[arm, "trl"], rel=1e-3)

@@ -191,4 +191,4 @@ def test_an_adapter_on_a_model_made_on_the_spot(tmp_path: Path, monkeypatch: pyt
     folder = tmp_path / "runs/adapted/base/seed-42"
     assert (folder / "base/model.safetensors").is_file()
     assert (folder / "model/adapter_model.safetensors").is_file()
-    assert read_json(folder / "results.json")["eval_loss"] > 0
+    assert read_json(folder / "results.json")["metrics"]["loss"] > 0

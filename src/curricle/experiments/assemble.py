@@ -12,6 +12,7 @@ from ..curriculum.layers import Depth
 from ..curriculum.order import Order
 from ..data.account import remarks
 from ..data.encode import encode
+from ..data.rows import Rows
 from ..data.sources import ExampleSource, read_examples
 from ..data.table import TokenTable
 from ..data.templates import use_template
@@ -24,7 +25,7 @@ from ..runtime.fingerprint import fingerprint
 from ..runtime.progress import say
 from ..runtime.ranks import barrier, is_main, world_size
 from ..training.arguments import Length, uses_bf16
-from ..training.batches import Rows, StepPlan, plan_steps
+from ..training.batches import StepPlan, plan_steps
 from ..weighting.build import build_weighting
 from .recipe import Settings
 
@@ -99,7 +100,7 @@ def _arguments(material: Material, seed: int, folder: str | Path, length: Length
     settings = material.settings
     return build_arguments(
         settings.training,
-        settings.trainer,
+        "trl" if settings.trainer == "trl" else "hf",
         output_dir=folder,
         seed=seed,
         evaluates=material.eval is not None,
@@ -264,9 +265,15 @@ def _choosing(material: Material, arguments: Any) -> dict[str, Any]:
 
 
 def load_saved(material: Material, seed: int, folder: str | Path) -> Any:
-    """The model that a finished run saved in `folder/model`, with the attention its rows need."""
+    """The model that a finished run saved in `folder/model`, with the attention its rows need. An arm that trains
+    nothing has the model it started from, without the adapter that nothing has trained."""
     from peft import PeftModel
 
+    if material.settings.trainer == "none":
+        bare = material.settings.model.model_copy(update={"adapter": None})
+        return make_model(
+            replace(material, settings=material.settings.model_copy(update={"model": bare})), seed, folder
+        )
     settings, model_folder = material.settings, Path(folder) / "model"
     config = settings.model.model_copy(update={"name_or_path": str(model_folder), "shape": {}})
     if settings.model.adapter is None:

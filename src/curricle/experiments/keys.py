@@ -56,7 +56,7 @@ def all_fields(root: type[Section], above: str = "") -> Iterator[tuple[str, Fiel
 
 def all_keys(root: type[Section]) -> list[str]:
     """Every key by dotted name, the arguments of `training` included."""
-    return [key for key, _ in all_fields(root)] + [f"training.{name}" for name in ARGUMENTS]
+    return [*dict.fromkeys(key for key, _ in all_fields(root)), *(f"training.{name}" for name in ARGUMENTS)]
 
 
 def hint(root: type[Section], path: KeyPath) -> str:

@@ -1,4 +1,4 @@
-"""One run: train, save, measure."""
+"""One run: train and save; or a model as it came, that is only measured."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..runtime.devices import computing
 from ..runtime.fingerprint import fingerprint
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main
@@ -28,13 +27,7 @@ def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str
     trainer.train(resume_from_checkpoint=True)
     save_model(trainer, folder / "model")
     last = trainer.monitor.last
-    return {
-        "arm": arm.name,
-        "seed": seed,
-        "recipe_hash": arm.hash,
-        "git": git_revision(),
-        "versions": versions(),
-        "data": {"train": _about(material.train), "eval": _about(material.eval) if material.eval else None},
+    return _about_run(arm, material, seed, model) | {
         "steps": trainer.state.global_step,
         "tokens": last["tokens"],
         "supervised_tokens": last["supervised_tokens"],
@@ -47,19 +40,42 @@ def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str
     }
 
 
-@calm_libraries()
-def measure_run(material: Material, seed: int, folder: Path) -> dict[str, Any]:
-    """The held-out loss of the saved model: what is measured is what anybody can load."""
-    from ..models.head import HeadTap
-    from ..training.heldout import heldout_metrics
-    from .assemble import half_of, load_saved, rows_of
+def untouched_run(arm: Arm, material: Material, seed: int) -> dict[str, Any]:
+    """The books of a model that nobody trained: it cost nothing, and all its figures come from measuring."""
+    nothing = dict.fromkeys(("steps", "tokens", "supervised_tokens", "epochs", "repeats"), 0)
+    lacking = dict.fromkeys(("train_loss", "best_checkpoint"), None)
+    return _about_run(arm, material, seed, None) | nothing | lacking | {"peak_memory_bytes": 0, "seconds": 0.0}
 
-    assert material.eval is not None  # the recipe was checked for it
-    model = load_saved(material, seed, folder)
-    batch_size = material.settings.training["per_device_eval_batch_size"]
-    with computing(next(model.parameters()).device, half_of(material.settings)):
-        metrics = heldout_metrics(model, material.eval, rows_of(material), HeadTap(model), batch_size)
-    return {f"eval_{name}": value for name, value in metrics.items()}
+
+def _about_run(arm: Arm, material: Material, seed: int, model: Any) -> dict[str, Any]:
+    """What a result was made of."""
+    return {
+        "arm": arm.name,
+        "seed": seed,
+        "recipe_hash": arm.hash,
+        "git": git_revision(),
+        "versions": versions(),
+        "data": {"train": _about(material.train), "eval": _about(material.eval) if material.eval else None},
+        "model": None if model is None else model_size(model),
+        "label_flops": 0.0,
+    }
+
+
+def model_size(model: Any) -> dict[str, int]:
+    """The numbers that the formulas of compute go by."""
+    config = model.config.get_text_config()
+    ends = {
+        id(part): part for part in (model.get_input_embeddings(), model.get_output_embeddings()) if part is not None
+    }
+    weights = {id(weight): weight for part in ends.values() for weight in part.parameters()}
+    return {
+        "num_parameters": sum(weight.numel() for weight in model.parameters()),
+        "num_trainable": sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+        "num_embedding": sum(weight.numel() for weight in weights.values()),
+        "num_layers": config.num_hidden_layers,
+        "hidden": config.hidden_size,
+        "vocab": config.vocab_size,
+    }
 
 
 def save_model(trainer: Any, target: Path) -> None:

@@ -10,9 +10,11 @@ from pydantic_core import PydanticCustomError
 
 from ..curriculum.config import CurriculumConfig
 from ..data.config import DataConfig
+from ..evaluation.config import AnyMeasurement
+from ..generation.config import GenerationConfig
 from ..models.config import ModelConfig
 from ..runtime.config import Section
-from ..training.arguments import TrainerKind, complete, problems
+from ..training.arguments import complete, problems
 from ..training.config import DistributedConfig, SelectionConfig
 from ..weighting.config import WeightingConfig
 
@@ -44,13 +46,6 @@ def _wrong(path: tuple[str | int, ...], message: str) -> PydanticCustomError:
     return PydanticCustomError("recipe", "{message}", {"message": message, "path": path})
 
 
-class EvaluationConfig(Section):
-    """One measurement of a finished run."""
-
-    metric: Literal["loss"]
-    """What is measured on `data.eval`: the token-weighted loss and its perplexity."""
-
-
 class Settings(Section):
     """What one run needs, but for its seed; an arm may change anything here, and nothing else."""
 
@@ -62,14 +57,17 @@ class Settings(Section):
     """Which example comes when."""
     weighting: WeightingConfig = WeightingConfig()
     """Which token weighs how much."""
-    trainer: TrainerKind = "hf"
-    """The trainer underneath: transformers.Trainer (hf) or trl.SFTTrainer (trl). Both train the same way."""
+    trainer: Literal["hf", "trl", "none"] = "hf"
+    """The trainer underneath: transformers.Trainer (hf) or trl.SFTTrainer (trl); both train the same way. With `none`
+    the model is measured as it is: the untouched base as an arm."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Arguments of TrainingArguments (of SFTConfig for trl) by their own names; docs/training-arguments.md has all."""
     distributed: DistributedConfig = DistributedConfig()
     """How the run is spread over processes."""
-    evaluation: list[EvaluationConfig] = Field(default_factory=list)
-    """What is measured when the run is finished."""
+    evaluation: list[AnyMeasurement] = Field(default_factory=list)
+    """What is measured when the run is finished, each entry by its `metric`."""
+    generation: GenerationConfig = GenerationConfig()
+    """How answers are generated, once for all metrics that need them."""
     selection: SelectionConfig = SelectionConfig()
     """Which checkpoint becomes the model, and when to stop early."""
 
@@ -79,15 +77,17 @@ class Settings(Section):
         """Check the arguments and write our defaults beside them, so that a resolved recipe says all it does."""
         training = given.get("training") if isinstance(given, dict) else None
         trainer = given.get("trainer", "hf") if isinstance(given, dict) else None
-        if trainer not in ("hf", "trl") or not isinstance(training, dict | None):
+        if trainer not in ("hf", "trl", "none") or not isinstance(training, dict | None):
             return given  # the fields' own checks say what is wrong
-        for name, problem in problems(training or {}, trainer):
+        # An arm that trains nothing has the base's arguments, SFTConfig's too.
+        for name, problem in problems(training or {}, "hf" if trainer == "hf" else "trl"):
             raise _wrong(("training", name), problem)
         return {**given, "training": complete(training or {})}
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Settings:
         when = self.training.get("eval_strategy")
+        self._labels_differ()
         if self.data.eval is None:
             if when not in (None, "no"):
                 raise _wrong(("training", "eval_strategy"), f"is {when}, but there is no `data.eval` to evaluate on")
@@ -100,6 +100,12 @@ class Settings(Section):
         if self.selection.metric is not None and when == "no":
             raise _wrong(("selection", "metric"), "needs evaluations, but `training.eval_strategy` is no")
         return self
+
+    def _labels_differ(self) -> None:
+        labels = [entry.label for entry in self.evaluation]
+        for place, label in enumerate(labels):
+            if label in labels[:place]:
+                raise _wrong(("evaluation", place), f"is the second one called `{label}`; give it a `name` of its own")
 
 
 class Recipe(Settings):

@@ -42,7 +42,8 @@ class Arm:
     changes: Tree
     """What differs from the base, as it was written."""
     hash: str
-    """Names the settings; neither the arm's name nor other arms nor seeds go into it."""
+    """Names what the training depends on; neither the arm's name, nor other arms, nor seeds, nor what is measured
+    afterwards go into it."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,27 @@ def resolve(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence
     arms = {}
     for name, changes, written in expand(tree, places):
         settings = check(Settings, overlay(shared, changes), {**places, **written})
-        arms[name] = Arm(name, _ready(settings), changes, fingerprint(settings.model_dump(mode="json")))
+        arms[name] = Arm(name, _ready(settings), changes, training_hash(settings))
     seeds = tuple(whole.seeds or [whole.seed])
     return Experiment(whole.name, _ready(base), arms, seeds, base.model_dump(mode="json"))
+
+
+def training_hash(settings: Settings) -> str:
+    """A metric may be added to a finished run, so measuring counts only where it chooses the checkpoint."""
+    shaping = settings.model_dump(mode="json", exclude={"evaluation", "generation"})
+    if settings.selection.metric not in (None, "loss"):
+        shaping["watched"] = [
+            entry.model_dump(mode="json")
+            for entry in settings.evaluation
+            if settings.selection.metric in entry.figures()
+        ]
+        shaping["generation"] = settings.generation.model_dump(mode="json")
+    return fingerprint(shaping)
+
+
+def measuring_hash(settings: Settings) -> str:
+    """Names what is measured and how: a finished run is measured again, not trained again, when it changes."""
+    return fingerprint([entry.model_dump() for entry in settings.evaluation], settings.generation.model_dump())
 
 
 def _ready(settings: Settings) -> Settings:
@@ -187,6 +206,12 @@ def _mistake(section: type[Section], tree: Tree, error: dict[str, Any]) -> tuple
     if kind == "missing":
         about = (section_keys(section, path[:-1]) or {}).get(str(path[-1]), "")
         return path, f"is missing: {about}" if about else "is missing", False
+    if kind == "union_tag_invalid":
+        known = [tag.strip(" '") for tag in error["ctx"]["expected_tags"].split(",")]
+        tag = error["ctx"]["tag"]
+        return (*path, error["ctx"]["discriminator"].strip("'")), f"is `{tag}`; {nearest(tag, known)}", False
+    if kind == "union_tag_not_found":
+        return path, f"lacks its `{error['ctx']['discriminator'].strip(chr(39))}`", False
     if kind == "value_error":
         return path, f"cannot be: {message}", False
     if kind in ("model_type", "dict_type"):

@@ -27,8 +27,15 @@ class Result:
 
     def table(self) -> list[dict[str, Any]]:
         """A row a run."""
-        names = ("steps", "tokens", "repeats", "train_loss", "eval_loss", "seconds")
-        return [{"arm": run.arm, "seed": run.seed, **{n: run.results.get(n) for n in names}} for run in self.runs]
+        names = ("steps", "tokens", "repeats", "train_loss")
+        figures = dict.fromkeys(name for run in self.runs for name in run.results.get("metrics", {}))
+        return [
+            {"arm": run.arm, "seed": run.seed}
+            | {name: run.results.get(name) for name in names}
+            | {name: run.results.get("metrics", {}).get(name) for name in figures}
+            | {"seconds": run.results.get("seconds")}
+            for run in self.runs
+        ]
 
     def __str__(self) -> str:
         return f"{render(self.table())}\n\nin {self.folder}"

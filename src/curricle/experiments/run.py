@@ -18,7 +18,7 @@ from .environment import environment
 from .overrides import differences
 from .plan import Plan, plan_experiment
 from .recipe import Recipe
-from .resolve import Arm, Experiment, resolve
+from .resolve import Arm, Experiment, measuring_hash, resolve
 from .results import Result, RunResult
 from .smoke import Smoke, smoke_experiment
 
@@ -144,7 +144,8 @@ def _job(folder: Path, arm: Arm, seed: int, force: bool, measure: bool) -> _Job:
                 "with --force to throw the old one away"
             )
         results = read_json(folder / "results.json") if (folder / "results.json").exists() else None
-    measures = measure and bool(arm.settings.evaluation) and "eval_loss" not in (results or {})
+    measured = (results or {}).get("measured")
+    measures = measure and bool(arm.settings.evaluation) and measured != measuring_hash(arm.settings)
     return _Job(arm, seed, folder, results, measures)
 
 
@@ -198,14 +199,16 @@ def _one(job: _Job, material: Material | None) -> RunResult:
         changed = _changed_since(job)
         say(f"{folder}: finished before{f', on another {changed}' if changed else ''}; --force runs it again")
         return RunResult(arm.name, job.seed, folder, results or {})
-    from .one import measure_run, train_run
+    from .measuring import measure_run
+    from .one import train_run, untouched_run
 
     if results is None:
-        say(f"{folder}: training")
+        trains = arm.settings.trainer != "none"
+        say(f"{folder}: {'training' if trains else 'the model as it is'}")
         if is_main():
             about = {"arm": arm.name, "hash": arm.hash, "settings": arm.settings.model_dump(mode="json")}
             write_json(folder / "arm.json", about)
-        results = train_run(arm, material, job.seed, folder)
+        results = train_run(arm, material, job.seed, folder) if trains else untouched_run(arm, material, job.seed)
     if job.measures:
         results |= measure_run(material, job.seed, folder)
     if is_main():

@@ -66,10 +66,18 @@ def recipe_reference() -> str:
     plain.sort(key=lambda row: row[0] in Settings.model_fields)  # what makes it an experiment comes first
     out = [_table("At the top", plain)]
     for name, field in Recipe.model_fields.items():
-        for section in sections_in(field.annotation):
+        sections = sections_in(field.annotation)
+        opening = help_of(field)
+        for section in sections:
             listed = "[]" if typing.get_origin(field.annotation) is list else ""
             rows = [(f"{name}{listed}.{key}", inner) for key, inner in all_fields(section)]
-            out.append(_table(f"`{name}`", rows, help_of(field)))
+            which = (
+                ""
+                if len(sections) == 1
+                else f" with `metric: {_values(section.model_fields['metric'].annotation).strip('`')}`"
+            )
+            out.append(_table(f"`{name}`{which}", rows, opening))
+            opening = ""
     return "\n".join(out)
 
 

@@ -15,7 +15,8 @@ from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main, shared
 from ..training.monitors import peak_memory_bytes
 from .assemble import gather, look_ahead, make_model, make_trainer
-from .one import measure_run, save_model
+from .measuring import measure_run
+from .one import save_model
 from .resolve import Arm, Experiment
 from .results import render
 
@@ -68,7 +69,7 @@ def _try(arm: Arm, seed: int) -> dict[str, Any]:
     return {
         "arm": arm.name,
         "loss": trainer.monitor.last["loss"],
-        "eval_loss": measured.get("eval_loss"),
+        "eval_loss": measured.get("metrics", {}).get("loss"),
         "peak_GiB": peak_memory_bytes() / 2**30,
         "seconds": time.perf_counter() - started,
     }

@@ -1,0 +1,110 @@
+"""From what a recipe asks to be measured to figures: one place knows which entry is which function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .config import Bleu, Chrf, ForeignScript, Measurement, Rouge, TextMeasurement
+from .score import Score
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The figures of one set, and what each example contributed."""
+
+    ids: list[str]
+    scores: dict[str, Score]
+
+    def metrics(self) -> dict[str, float]:
+        return {name: score.value for name, score in self.scores.items()}
+
+    def info(self) -> dict[str, dict[str, Any]]:
+        return {
+            name: {"higher_is_better": score.higher_is_better, "note": score.note}
+            for name, score in self.scores.items()
+        }
+
+    def per_example(self) -> dict[str, Any]:
+        """The content of scores.json: values an example, in the order of ids."""
+        return {
+            "ids": self.ids,
+            "scores": {
+                name: {
+                    "values": _numbers(score.per_example),
+                    "weights": None if score.weights is None else _numbers(score.weights),
+                    "transform": score.transform,
+                }
+                for name, score in self.scores.items()
+                if score.per_example is not None
+            },
+        }
+
+
+def _numbers(values: np.ndarray) -> list[float]:
+    return [float(value) for value in values]
+
+
+def measure_texts(
+    entries: Iterable[Measurement],
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    ids: Sequence[str],
+) -> Measured:
+    """Every text metric among the entries, on the same answers."""
+    scores = {}
+    for entry in entries:
+        if isinstance(entry, TextMeasurement):
+            scores |= labelled(entry, text_scores(entry, predictions, references))
+    return Measured(list(ids), scores)
+
+
+def labelled(entry: Measurement, scores: Iterable[Score]) -> dict[str, Score]:
+    """Scores by the names they have among all figures of a run."""
+    return {entry.figure(score.name): score for score in scores}
+
+
+def text_scores(entry: TextMeasurement, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[Score]:
+    """One entry's scores."""
+    match entry:
+        case Rouge():
+            from .rouge import rouge
+
+            return rouge(
+                predictions,
+                references,
+                tokenizer=entry.tokenizer,
+                multi_ref=entry.multi_ref,
+                implementation=entry.implementation,
+            )
+        case Bleu():
+            from .bleu import bleu
+
+            return bleu(predictions, references, tokenizer=entry.tokenizer)
+        case Chrf():
+            from .bleu import chrf
+
+            return chrf(predictions, references)
+        case ForeignScript():
+            from .scripts import foreign_script
+
+            return foreign_script(predictions, references, allow=entry.allow, ignore=entry.ignore)
+    raise TypeError(f"no text metric: {entry!r}")
+
+
+def spread_over(ids: Sequence[str], own_ids: Sequence[str], score: Score) -> Score:
+    """The same figure with its values in the order of `ids`; an example it says nothing about weighs 0."""
+    if score.per_example is None or list(ids) == list(own_ids):
+        return score
+    place = {id_: i for i, id_ in enumerate(own_ids)}
+    found = np.array([place.get(id_, -1) for id_ in ids])
+    own = score.weights if score.weights is not None else np.ones(len(own_ids))
+    there = found >= 0
+    return replace(
+        score,
+        per_example=np.where(there, score.per_example[found], 0.0),
+        weights=np.where(there, own[found], 0.0),
+    )
