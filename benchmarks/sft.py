@@ -43,10 +43,10 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from curricle.data.packing import pack
+from curricle.data.rows import Rows
 from curricle.data.table import TokenTable
 from curricle.models.attention import PACKED, documents, packed_rows
 from curricle.models.nano import train_tokenizer
-from curricle.training.batches import Rows
 from curricle.training.hf import Trainer as OursOnTransformers
 from curricle.training.sft import SFTTrainer as OursOnTRL
 from harness import figure, seconds, versioned

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from curricle.curriculum.order import Mask, Order
 from curricle.data.packing import pack
+from curricle.data.rows import Rows
 from curricle.data.table import TokenTable
-from curricle.training.batches import OrderedBatches, Rows
+from curricle.training.batches import OrderedBatches
 
 
 @dataclass

@@ -15,8 +15,8 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from curricle.data.rows import Rows
 from curricle.runtime.logs import JsonLog
-from curricle.training.batches import Rows
 from curricle.training.hf import Trainer
 from support import arguments, model, table
 

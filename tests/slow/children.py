@@ -46,8 +46,8 @@ def build(job: Job, kind: Callable[[type], type] | None = None) -> Any:
     """The job's trainer; `kind` may make another class of the host's."""
     import torch
 
+    from curricle.data.rows import Rows
     from curricle.models.nano import train_tokenizer
-    from curricle.training.batches import Rows
     from support import arguments, lora, model, table
 
     torch.set_num_threads(1)

@@ -10,16 +10,10 @@ import pytest
 import torch
 
 from curricle.curriculum.order import Ids, Mask, Order
+from curricle.data.rows import Rows, evaluation_batches
 from curricle.data.table import TokenTable
 from curricle.errors import DataError, RunError
-from curricle.training.batches import (
-    EvaluationBatches,
-    OrderedBatches,
-    Rows,
-    as_loader,
-    evaluation_batches,
-    plan_steps,
-)
+from curricle.training.batches import OrderedBatches, as_loader, plan_steps
 
 
 @dataclass
@@ -241,23 +235,6 @@ def test_long_plans_are_scaled_from_a_part(monkeypatch: pytest.MonkeyPatch) -> N
     assert scaled.documents_per_pass == exact.documents_per_pass
     assert scaled.rows == pytest.approx(exact.rows, rel=0.02)
     assert scaled.steps_per_epoch == pytest.approx(exact.steps_per_epoch, abs=1)
-
-
-@pytest.mark.parametrize("rows", [ROWS, Rows(max_length=16, packing="none")], ids=["packed", "padded"])
-@pytest.mark.parametrize("world", [1, 2, 3, 7])
-@pytest.mark.parametrize("num", [1, 2, 5, 23])
-@pytest.mark.parametrize("batch_size", [1, 4])
-def test_evaluation_gives_each_example_once_and_every_rank_as_many_batches(
-    rows: Rows, world: int, num: int, batch_size: int
-) -> None:
-    table = make_table(num)
-    per_rank = [list(EvaluationBatches(table, rows, batch_size, rank, world)) for rank in range(world)]
-    assert len({len(batches) for batches in per_rank}) == 1
-    assert len(per_rank[0]) == len(EvaluationBatches(table, rows, batch_size, 0, world))
-    flat = [batch for batches in per_rank for batch in batches]
-    assert examples(flat) == dict.fromkeys(range(num), 1)
-    assert sum(int((batch["labels"] != -100).sum()) for batch in flat) == table.num_supervised.sum()
-    assert all(batch["input_ids"].numel() for batch in flat)
 
 
 def test_an_order_can_sort() -> None:

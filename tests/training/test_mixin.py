@@ -14,11 +14,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 
 from curricle.curriculum.layers import Depth
 from curricle.curriculum.order import Order
+from curricle.data.rows import Rows
 from curricle.data.table import TokenTable
 from curricle.errors import Interrupted, ModelError, RecipeError, RunError, TrainingError
 from curricle.runtime.files import read_json
 from curricle.runtime.logs import JsonLog
-from curricle.training.batches import Rows
 from curricle.training.fit import fit_batch
 from curricle.training.hf import Trainer
 from curricle.weighting.base import Weighting

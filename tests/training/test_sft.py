@@ -12,10 +12,10 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM
 
 from curricle.curriculum.order import Order
+from curricle.data.rows import Rows
 from curricle.errors import RecipeError
 from curricle.models.nano import train_tokenizer
 from curricle.runtime.logs import JsonLog
-from curricle.training.batches import Rows
 from curricle.training.hf import Trainer
 from curricle.training.sft import SFTTrainer
 from support import lora, model, table

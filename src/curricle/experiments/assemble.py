@@ -257,7 +257,9 @@ def _choosing(material: Material, arguments: Any) -> dict[str, Any]:
     extras: dict[str, Any] = {}
     if chosen.metric == "chrf":
         subset = chosen.num_examples or SUBSET
-        extras["eval_extras"] = chrf_on_subset(material.eval, material.tokenizer, subset, chosen.max_new_tokens)
+        extras["eval_extras"] = chrf_on_subset(
+            material.eval, material.tokenizer, subset, settings.generation.max_new_tokens
+        )
     if chosen.patience is not None:
         name = f"eval_{chosen.metric}"
         extras["patience"] = Patience(name, higher, chosen.patience, chosen.min_delta)

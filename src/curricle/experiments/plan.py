@@ -9,7 +9,7 @@ from ..planning.memory import MemoryEstimate, ModelShape, estimate_memory
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import world_size
 from ..training.arguments import uses_bf16
-from ..training.batches import rows_per_step
+from ..training.batches import pool_of, rows_per_step
 from .assemble import Material, gather, layout_of, plan_rows, rows_of
 from .resolve import Arm, Experiment
 from .results import render
@@ -76,7 +76,7 @@ def _plan_arm(arm: Arm, seed: int) -> ArmPlan:
         "fill": plan.fill,
         "waste": plan.waste,
         "documents/row": plan.documents_per_row,
-        "repeats": max(0, round(documents - rows_of(material).pool(table, seed).num_distinct(epochs))),
+        "repeats": max(0, round(documents - pool_of(table, rows_of(material), seed).num_distinct(epochs))),
     }
     return ArmPlan(arm.name, row, _memory(material, plan.fill), material.remarks())
 

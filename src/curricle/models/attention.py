@@ -73,6 +73,17 @@ def documents(doc_lens: Sequence[int], device: torch.device | str) -> dict[str, 
     }
 
 
+@contextmanager
+def for_model(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A collated batch as the model's forward takes it, inside the setting its attention needs."""
+    if "doc_lens" not in batch:
+        yield batch
+        return
+    inputs = {name: value for name, value in batch.items() if name != "doc_lens"}
+    with packed_rows():
+        yield inputs | documents(batch["doc_lens"], batch["input_ids"].device)
+
+
 def packed_mask(**request: Any) -> Tensor | None:
     """The mask of a layer. In packed rows: None for causal ones, an empty tensor as wide as the window for local ones.
 

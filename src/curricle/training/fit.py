@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from ..data.rows import Rows
 from ..errors import TrainingError
 from ..runtime.progress import say
 from ..runtime.ranks import all_sum
-from .batches import Rows
 
 
 class Fitting(Protocol):

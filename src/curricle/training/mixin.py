@@ -23,23 +23,25 @@ from torch.utils.data import DataLoader
 
 from ..curriculum.layers import Depth
 from ..curriculum.order import Order
+from ..data.rows import Rows
 from ..data.table import TokenTable
 from ..errors import Interrupted, RunError, TrainingError
 from ..losses.reduction import count_supervised, reduce_loss
+from ..models.attention import for_model
 from ..models.head import HeadTap, supervised_losses, verify_head
 from ..models.probe import verify_packing
 from ..runtime.progress import say
 from ..runtime.ranks import all_sum, world_size
 from ..weighting.base import Uniform, Weighting
 from . import checkpoints, host
-from .batches import OrderedBatches, Rows, as_loader, plan_steps
+from .batches import OrderedBatches, as_loader, plan_steps
 from .books import StepBooks, num_tokens
 from .depth import close_layers
 from .fit import fit_batch
 from .heldout import heldout_metrics
 from .monitors import Monitor
 from .patience import Patience
-from .rows import for_model, identity
+from .rows import identity
 from .signals import StopRequest
 from .ticker import Ticker
 
@@ -205,7 +207,7 @@ class CurricleMixin(Host):
         self.books = self._new_books()
         if self.order.observes:
             self.order.observe(step, *books.losses_by_example())
-        progress = self.batches.progress()
+        progress = self.batches.progress() | {"planned_steps": self.state.max_steps}
         self.state.epoch = progress["epoch"]
         stop = row.pop("stop")
         self.ticker.step(self.monitor.step(row | progress, self.batches.rows_of_step(step)))
