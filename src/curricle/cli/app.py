@@ -14,7 +14,7 @@ import typer
 
 from ..errors import CurricleError
 from ..runtime.ranks import rank, world_size
-from . import data, doctor, inspect, model, recipe, train
+from . import data, doctor, inspect, model, recipe, train, watch
 from .options import help_when_bare
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
@@ -29,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": HELP_OPTIONS, "max_content_width": WIDTH},
 )
-for command in (train.run, train.train, recipe.init, recipe.schema, data.prepare, model.export, doctor.doctor):
+for command in (train.run, train.train, watch.watch, recipe.init, recipe.schema, data.prepare, model.export, doctor.doctor):
     app.command()(command)
 app.add_typer(inspect.group, name="inspect")
 
