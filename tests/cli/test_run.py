@@ -358,11 +358,9 @@ def held_out(folder: Path = RUN) -> dict[int, dict[str, float]]:
 
 @pytest.mark.parametrize("metric", ["loss", "chrf"])
 def test_the_best_checkpoint_becomes_the_model(metric: str) -> None:
-    chosen = {"metric": metric, "num_examples": 6}
-    if metric == "chrf":
-        chosen["max_new_tokens"] = 12
     recipe(
-        selection=chosen,
+        selection={"metric": metric, "num_examples": 6},
+        generation={"max_new_tokens": 12},
         training={**GROWING_STEPS, "eval_strategy": "steps", "eval_steps": 2, "save_total_limit": None},
     )
     run()

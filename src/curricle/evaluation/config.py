@@ -38,6 +38,8 @@ class Measurement(Section):
 class TextMeasurement(Measurement):
     """Compares generated answers with the references; one generation serves all of these."""
 
+    higher_is_better: ClassVar[bool] = True
+
     during_training: Positive | None = None
     """Also measure it at every evaluation of the training, on the first so many rows of `data.eval`."""
 
@@ -54,7 +56,7 @@ class Perplexity(Measurement):
     context: Positive | None = None
     """Tokens of a window; by default `data.max_length`."""
     stride: Positive | None = None
-    """Tokens that a window moves on; what it shares with the one before is context only. By default nothing is shared."""
+    """Tokens that a window moves on; what it shares with the one before is context. By default they share nothing."""
     eos: bool = True
     """Whether the end of a document counts as a token to be foreseen."""
     scores = ("perplexity", "bits_per_byte")
@@ -129,6 +131,7 @@ class ForeignScript(TextMeasurement):
     ignore: list[str] = Field(default_factory=list)
     """Words that may occur whatever their script: names, brands."""
     scores = ("samples", "characters")
+    higher_is_better = False
 
 
 AnyMeasurement = Annotated[

@@ -14,7 +14,7 @@ class Score:
     """`value` is `transform(sum(weights * per_example) / sum(weights))` wherever there are values an example."""
 
     name: str
-    """Such as `rouge1`. In a run the entry's label goes before it, `rouge.rouge1`; equal to the label it stands alone."""
+    """Such as `rouge1`. In a run the entry's label goes before it (`rouge.rouge1`), if it is another."""
     value: float
     per_example: np.ndarray | None = None
     """One value an example, in the order of the set; None for figures of the whole, such as BLEU."""

@@ -258,7 +258,7 @@ def _choosing(material: Material, arguments: Any) -> dict[str, Any]:
     if chosen.metric == "chrf":
         subset = chosen.num_examples or SUBSET
         extras["eval_extras"] = chrf_on_subset(
-            material.eval, material.tokenizer, subset, settings.generation.max_new_tokens
+            material.eval, material.tokenizer, subset, material.settings.generation.max_new_tokens
         )
     if chosen.patience is not None:
         name = f"eval_{chosen.metric}"

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation.config import Loss, Measurement, TextMeasurement
-from ..evaluation.measure import Measured, labelled, spread_over
+from ..evaluation.config import Loss, Measurement
+from ..evaluation.measure import Measured, labelled
 from ..evaluation.score import Score
 from ..runtime.devices import computing
 from ..runtime.files import write_json

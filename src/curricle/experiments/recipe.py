@@ -10,7 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from ..curriculum.config import CurriculumConfig
 from ..data.config import DataConfig
-from ..evaluation.config import AnyMeasurement
+from ..errors import nearest
+from ..evaluation.config import AnyMeasurement, TextMeasurement
 from ..generation.config import GenerationConfig
 from ..models.config import ModelConfig
 from ..runtime.config import Section
@@ -95,11 +96,19 @@ class Settings(Section):
                 raise _wrong(("selection", "metric"), "needs held-out examples; set `data.eval`")
             if self.evaluation:
                 raise _wrong(("evaluation",), "needs held-out examples; set `data.eval`")
+        if self.selection.metric not in (None, *self.watched_figures()):
+            known = nearest(str(self.selection.metric), self.watched_figures())
+            raise _wrong(("selection", "metric"), f"is {self.selection.metric}, which no `evaluation` gives; {known}")
         if self.selection.metric is None and self.selection.patience is not None:
             raise _wrong(("selection", "patience"), "needs a measure to watch; set `selection.metric`")
         if self.selection.metric is not None and when == "no":
             raise _wrong(("selection", "metric"), "needs evaluations, but `training.eval_strategy` is no")
         return self
+
+    def watched_figures(self) -> list[str]:
+        """What can be measured while training, by name."""
+        texts = [entry for entry in self.evaluation if isinstance(entry, TextMeasurement)]
+        return list(dict.fromkeys(["loss", "chrf", *(figure for entry in texts for figure in entry.figures())]))
 
     def _labels_differ(self) -> None:
         labels = [entry.label for entry in self.evaluation]

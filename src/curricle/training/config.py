@@ -47,15 +47,13 @@ class DistributedConfig(Section):
 class SelectionConfig(Section):
     """Which checkpoint becomes the model, and when to stop early."""
 
-    metric: Literal["loss", "chrf"] | None = None
-    """The held-out measure that chooses the checkpoint: the loss, or chrF of greedy answers. Without one, the model is
-    the last step's."""
+    metric: str | None = None
+    """The held-out figure that chooses the checkpoint: `loss`, `chrf`, or a figure of an `evaluation` entry that
+    compares answers, such as `rouge.sum`. Without one, the model is the last step's."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Stop after so many evaluations without a better value; without it the run goes its whole length."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0
     """How much better a value must be to count as better."""
     num_examples: Annotated[int, Field(ge=1)] | None = None
     """Judge on the first so many examples of `data.eval`, the same ones each time. By default the loss takes all,
-    and chrf, which has to generate, the first 64."""
-    max_new_tokens: Annotated[int, Field(ge=1)] | None = None
-    """The longest answer that chrf generates; by default a little more than the longest target."""
+    and a figure that has to generate answers the first 64."""
