@@ -29,7 +29,16 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": HELP_OPTIONS, "max_content_width": WIDTH},
 )
-for command in (train.run, train.train, watch.watch, recipe.init, recipe.schema, data.prepare, model.export, doctor.doctor):
+for command in (
+    train.run,
+    train.train,
+    watch.watch,
+    recipe.init,
+    recipe.schema,
+    data.prepare,
+    model.export,
+    doctor.doctor,
+):
     app.command()(command)
 app.add_typer(inspect.group, name="inspect")
 
