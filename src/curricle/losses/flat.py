@@ -64,10 +64,11 @@ def keep_mask(labels_bt: Tensor) -> Tensor:
 def flatten(labels_bt: Tensor, keep_bt: Tensor, inputs: dict[str, Any], example_ids: Sequence[str] = ()) -> FlatTokens:
     """The table of a micro batch, packed (`position_ids` or `seq_idx` say where documents begin) or padded."""
     doc_bt, position_bt = _documents(labels_bt, inputs)
-    after_bt = torch.roll(keep_bt, 1, dims=1)  # the learned tokens themselves; keep's last column is never True
-    return FlatTokens(
-        target_n=labels_bt[after_bt], doc_n=doc_bt[after_bt], position_n=position_bt[after_bt], example_ids=example_ids
-    )
+    # The learned tokens themselves; keep's last column is never True. As numbers, because a device that gathers by a
+    # mask has to be waited for each time.
+    after_n = torch.roll(keep_bt, 1, dims=1).flatten().nonzero().squeeze(1)
+    target_n, doc_n, position_n = (each.flatten()[after_n] for each in (labels_bt, doc_bt, position_bt))
+    return FlatTokens(target_n, doc_n, position_n, example_ids=example_ids)
 
 
 def _documents(labels_bt: Tensor, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:

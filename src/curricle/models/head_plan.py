@@ -128,7 +128,7 @@ def _recognise(numbers: Tensor, logits: Tensor) -> HeadPlan:
     """Which softcap * tanh(scale * x / softcap) it was: both are read off, then proved on every number."""
     if logits.shape != numbers.shape:
         return HeadPlan("logits", "the model cuts or reshapes the logits after its output head")
-    x, y = numbers.double().flatten(), logits.detach().double().flatten()
+    x, y = numbers.cpu().double().flatten(), logits.detach().cpu().double().flatten()
     largest, one = y[x == PROBE[0]][0].item(), y[x == 1.0][0].item()
     if _close(y, x):
         return HeadPlan("tap", "the output head is a matrix")

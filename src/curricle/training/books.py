@@ -41,7 +41,8 @@ class StepBooks:
         self.examples += examples
         self.tokens += tokens
         self.supervised += loss_n.numel()
-        loss_n = loss_n.detach().double()
+        loss_n = loss_n.detach()
+        loss_n = loss_n.float() if loss_n.device.type == "mps" else loss_n.double()  # Apple's devices lack float64
         self.loss_sums.append(loss_n.sum())
         zeros = loss_n.new_zeros(len(examples))
         self.example_losses.append(zeros.index_add(0, doc_n, loss_n))

@@ -7,7 +7,10 @@ that saves between drawing batches and stepping is not (the resumed run would dr
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from types import FrameType, TracebackType
+
+from ..runtime.progress import say
 
 
 class StopRequest:
@@ -21,6 +24,9 @@ class StopRequest:
         if number == signal.SIGINT and self.asked:
             raise KeyboardInterrupt
         self.asked = signal.Signals(number).name
+        more = "; once more ends it at once" if number == signal.SIGINT else ""
+        with suppress(RuntimeError):  # it came in the middle of another line
+            say(f"{self.asked}: a checkpoint is saved when this step is done{more}")
 
     def __enter__(self) -> StopRequest:
         for number in (signal.SIGTERM, signal.SIGINT):
