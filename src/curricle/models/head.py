@@ -9,6 +9,8 @@ tap      hooks on the head: the one before it takes the hidden states and hands 
          keep every parameter in the graph.
 logits   the model makes its [N, V] logits and cross-entropy is taken from them. Right for any head.
 
+Which token comes first (`supervised_choices`) is read off on the same two paths.
+
 `head_plan` says which one is right for a model.
 
 Suffixes: bt batch x time, n supervised tokens, h hidden, v vocabulary.
@@ -16,6 +18,7 @@ Suffixes: bt batch x time, n supervised tokens, h hidden, v vocabulary.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from ..losses.choices import first_choices
 from ..losses.flat import FlatTokens, Weigh, flatten, keep_mask
 from ..losses.reference import logit_losses
 from ..losses.token_losses import token_losses, weighted_loss
@@ -58,7 +62,7 @@ class HeadTap:
         self.plan = plan or plan_head(model)
         base = base_model(model)
         self.accepts = {name for name in ("logits_to_keep", "use_cache") if accepts(base, name)}
-        self._job: _Job | None = None
+        self._job: _Kept | None = None
         self._handles: list[Any] = []
         if self.plan.path == "tap":
             head = base.get_output_embeddings()
@@ -76,8 +80,8 @@ class HeadTap:
         self.remove()
 
     @contextmanager
-    def working(self, job: _Job) -> Iterator[dict[str, Any]]:
-        """Take the losses of one forward; gives the arguments to add to it."""
+    def working(self, job: _Kept) -> Iterator[dict[str, Any]]:
+        """Take the hidden states of one forward; gives the arguments to add to it."""
         offered = {"logits_to_keep": job.keep_bt, "use_cache": False}
         self._job = job
         try:
@@ -107,7 +111,7 @@ def supervised_losses(
 ) -> Supervised:
     """Losses and their weighted sum of one micro batch. `model` may be wrapped; `labels_bt` align with `input_ids`."""
     keep_bt = keep_mask(labels_bt)
-    job = _Job(flatten(labels_bt, keep_bt, inputs, example_ids), keep_bt, weighting)
+    job = _Losses(keep_bt, flatten(labels_bt, keep_bt, inputs, example_ids), weighting)
     with tap.working(job) as arguments:
         outputs = model(**inputs, **arguments)
     if job.result is None:
@@ -117,21 +121,50 @@ def supervised_losses(
     return Supervised(loss_sum, tokens, job.weights_n, job.metrics, outputs)
 
 
-@dataclass
-class _Job:
-    """One forward's table of tokens, and what became of it."""
+def supervised_choices(model: nn.Module, inputs: dict[str, Any], labels_bt: Tensor, tap: HeadTap) -> Tensor:
+    """[N] the token that the model itself would put at each supervised place, in row order."""
+    job = _Choices(keep_mask(labels_bt))
+    with tap.working(job) as arguments:
+        outputs = model(**inputs, **arguments)
+    return job.kept(outputs.logits).argmax(-1) if job.choice_n is None else job.choice_n
 
-    tokens: FlatTokens
+
+@dataclass
+class _Kept(ABC):
+    """What is made of one forward's hidden states at the kept positions."""
+
     keep_bt: Tensor
-    weighting: Weigh
-    hidden_nh: Tensor | None = None
-    weights_n: Tensor | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    result: tuple[Tensor, FlatTokens] | None = None
+    hidden_nh: Tensor | None = field(default=None, init=False)
 
     def kept(self, states: Tensor) -> Tensor:
         """[N, ...] of what the model gave: it kept the right positions itself, or kept all of them."""
         return states[self.keep_bt.to(states.device)] if states.dim() == 3 else states
+
+    @abstractmethod
+    def measure_hidden(self, weight_vh: Tensor, bias_v: Tensor | None, plan: HeadPlan) -> None:
+        """On the tap: the head's matrix and what comes after it."""
+
+
+@dataclass
+class _Choices(_Kept):
+    """The largest logit of each."""
+
+    choice_n: Tensor | None = None
+
+    def measure_hidden(self, weight_vh: Tensor, bias_v: Tensor | None, plan: HeadPlan) -> None:
+        assert self.hidden_nh is not None
+        self.choice_n = first_choices(self.hidden_nh, weight_vh, bias=bias_v)
+
+
+@dataclass
+class _Losses(_Kept):
+    """One forward's table of tokens, and what became of it."""
+
+    tokens: FlatTokens
+    weighting: Weigh
+    weights_n: Tensor | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    result: tuple[Tensor, FlatTokens] | None = None
 
     def measure_hidden(self, weight_vh: Tensor, bias_v: Tensor | None, plan: HeadPlan) -> None:
         assert self.hidden_nh is not None
@@ -158,6 +191,15 @@ class _Job:
         self.weights_n = None if weights_n is None else weights_n.detach()
 
 
+class AllOne:
+    """Weighs every token alike, for whoever only wants to know the losses."""
+
+    known_beforehand = True
+
+    def __call__(self, tokens: FlatTokens) -> tuple[Tensor | None, dict[str, float]]:
+        return None, {}
+
+
 def verify_head(model: nn.Module, inputs: dict[str, Any], labels_bt: Tensor, tap: HeadTap) -> None:
     """One batch through the model's stock loss and through ours; a ModelError where the two means differ.
 
@@ -168,7 +210,7 @@ def verify_head(model: nn.Module, inputs: dict[str, Any], labels_bt: Tensor, tap
     try:
         model.eval()
         with torch.no_grad(), torch.random.fork_rng(devices=list(devices)):
-            ours = supervised_losses(model, inputs, labels_bt, tap, _AllOne()).loss_n.mean().item()
+            ours = supervised_losses(model, inputs, labels_bt, tap, AllOne()).loss_n.mean().item()
             outputs = model(**inputs, labels=labels_bt)
     finally:
         for module, training in modes:
@@ -182,13 +224,6 @@ def verify_head(model: nn.Module, inputs: dict[str, Any], labels_bt: Tensor, tap
             f"than rounding ({allowed:.1g}); training would not be what this model was made for: please report the "
             "architecture, and train it with its own Trainer meanwhile"
         )
-
-
-class _AllOne:
-    known_beforehand = True
-
-    def __call__(self, tokens: FlatTokens) -> tuple[Tensor | None, dict[str, float]]:
-        return None, {}
 
 
 def _stock_loss(config: Any, outputs: Any) -> float:

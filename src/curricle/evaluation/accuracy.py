@@ -1,0 +1,23 @@
+"""Token accuracy: how often the model, given all before, would itself have put the answer's next token first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..data.rows import Rows
+from ..data.table import TokenTable
+from ..models.likelihood import token_hits_of
+from .score import Score
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def token_accuracy(model: nn.Module, table: TokenTable, rows: Rows, *, batch_size: int = 1) -> list[Score]:
+    """Of the supervised tokens of a table, in percent; an example counts by its tokens."""
+    hits = token_hits_of(model, table, rows, batch_size=batch_size)
+    sums, counts = 100.0 * hits.sums(), hits.counts
+    note = "percent of answer tokens, end of turn included; the first of equal logits counts"
+    return [Score("token_accuracy", float(sums.sum() / counts.sum()), sums / np.maximum(counts, 1), counts, note=note)]
