@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data.prepare import prepare
     from .errors import CurricleError
+    from .experiments.evaluate import evaluate
     from .experiments.recipe import Recipe
     from .experiments.run import run, train
     from .training.export import export
@@ -17,7 +18,18 @@ if TYPE_CHECKING:
     from .training.mixin import CurricleMixin
     from .training.sft import SFTTrainer
 
-__all__ = ["CurricleError", "CurricleMixin", "Recipe", "SFTTrainer", "Trainer", "export", "prepare", "run", "train"]
+__all__ = [
+    "CurricleError",
+    "CurricleMixin",
+    "Recipe",
+    "SFTTrainer",
+    "Trainer",
+    "evaluate",
+    "export",
+    "prepare",
+    "run",
+    "train",
+]
 
 _HOMES = {
     "CurricleError": "errors",
@@ -25,6 +37,7 @@ _HOMES = {
     "Recipe": "experiments.recipe",
     "SFTTrainer": "training.sft",
     "Trainer": "training.hf",
+    "evaluate": "experiments.evaluate",
     "export": "training.export",
     "prepare": "data.prepare",
     "run": "experiments.run",

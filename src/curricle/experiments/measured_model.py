@@ -1,0 +1,53 @@
+"""A model measured by a recipe's entries outside of any run, on the rows somebody names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ..data.account import remarks
+from ..data.encode import encode
+from ..data.sources import read_examples
+from ..errors import RecipeError
+from ..evaluation.config import Measurement
+from ..runtime.devices import computing
+from ..runtime.progress import say
+from ..runtime.quiet import calm_libraries
+from .assemble import half_of, load_saved
+from .evaluate import Evaluation
+from .measuring import measure_model
+from .subject import find_subject
+
+
+@calm_libraries()
+def evaluate_model(
+    model: str | Path,
+    data: str | Path | None,
+    recipe: str | Path | None,
+    entries: Sequence[Measurement],
+    overrides: Sequence[str],
+) -> Evaluation:
+    """The figures of `entries`, or else of the recipe's own, on `data` or else on the recipe's `data.eval`."""
+    subject = find_subject(model, recipe, overrides, data)
+    settings = subject.settings
+    if entries:
+        settings = settings.model_copy(update={"evaluation": list(entries)})
+        subject = replace(subject, settings=settings)
+    if settings.data.eval is None:
+        raise RecipeError(f"{model} is measured on rows with references; name their file as --data")
+    if not settings.evaluation:
+        raise RecipeError("no metric is named, and the recipe has none; add --metric loss, or --metric rouge")
+    source = read_examples(settings.data, "eval")
+    tokenizer = subject.tokenizer()
+    table = encode(source, tokenizer, settings.data)
+    for line in remarks(table.report):
+        say(line)
+    material = subject.material(tokenizer, table)
+    loaded: Any = load_saved(material, subject.seed, subject.folder or Path("."))
+    with TemporaryDirectory() as scratch, computing(next(loaded.parameters()).device, half_of(settings)):
+        measured, _ = measure_model(material, loaded, Path(scratch))
+    files = [{"path": info.path, "sha256": info.sha256} for info in source.files]
+    return Evaluation(str(model), measured, files)

@@ -1,0 +1,124 @@
+"""A model to be used, whatever names it: a run of ours, a model folder, or a name on the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import RecipeError, RunError
+from ..runtime.files import read_json
+from .document import Place, Places
+from .overrides import overlay, read_sets
+from .recipe import Settings
+from .resolve import check, resolve
+from .toys import place_toys
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ..data.table import TokenTable
+    from .assemble import Material
+
+NO_DATA = "-"
+"""Stands for `data.train` of a model that was named without a recipe: it is not read."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is asked, with the settings to ask it by."""
+
+    label: str
+    settings: Settings
+    seed: int = 0
+    folder: Path | None = None
+    """Of a run."""
+
+    def untouched(self) -> Subject:
+        """The model that a run started from."""
+        settings = self.settings.model_copy(update={"trainer": "none"})
+        return replace(self, label=f"base ({self.settings.model.name_or_path})", settings=settings)
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """With the chat template that the model was trained with."""
+        from ..data.templates import use_template
+        from ..models.loading import load_tokenizer
+        from .assemble import gather
+
+        config = self.settings.model
+        if self.folder is not None and (self.folder / "model").is_dir():
+            config = config.model_copy(update={"name_or_path": str(self.folder / "model"), "shape": {}})
+        elif config.nano_type:  # its tokenizer is trained on the recipe's data
+            return gather(self.settings).tokenizer
+        tokenizer = load_tokenizer(config)
+        use_template(tokenizer, self.settings.data.chat_template)
+        return tokenizer
+
+    def material(self, tokenizer: PreTrainedTokenizerBase, table: TokenTable | None = None) -> Material:
+        """What measuring needs; the training data are not read again."""
+        from .assemble import Material
+
+        return Material(self.settings, tokenizer, table, table)  # type: ignore[arg-type]
+
+    def load(self, tokenizer: PreTrainedTokenizerBase) -> Any:
+        """The model, ready to answer."""
+        from .assemble import load_saved
+
+        # Prompts are not packed, so the model's own attention will do.
+        data = self.settings.data.model_copy(update={"packing": "none"})
+        alone = replace(self, settings=self.settings.model_copy(update={"data": data}))
+        return load_saved(alone.material(tokenizer), self.seed, self.folder or Path(".")).eval()
+
+
+def find_subject(
+    model: str | Path, recipe: str | Path | None = None, overrides: Sequence[str] = (), data: str | Path | None = None
+) -> Subject:
+    """What a person means by `model`. A run brings its own recipe; any other model takes the settings of `recipe`, if
+    there is one. `data` becomes `data.eval`."""
+    sets = [*overrides]
+    folder = run_folder(Path(model))
+    if folder is not None:
+        if recipe is not None:
+            raise RecipeError(f"{model} is a run, and brings its own recipe; change keys of it with --set")
+        return _run(folder, sets, data)
+    if recipe is not None:
+        settings = resolve(recipe, sets).base
+    elif str(model).startswith("nano:"):
+        raise RecipeError(f"{model} is made for a recipe's data; name that with --recipe")
+    else:
+        settings = resolve(
+            {"model": {"name_or_path": str(model), "dtype": "auto"}, "data": {"train": NO_DATA}}, sets
+        ).base
+    named = settings.model.model_copy(update={"name_or_path": str(model), "adapter": None, "quantization": None})
+    if not named.nano_type:
+        named = named.model_copy(update={"shape": {}})
+    changes = {"model": named, "trainer": "none", "data": _with_eval(settings, data)}
+    return Subject(str(model), settings.model_copy(update=changes))
+
+
+def _run(folder: Path, overrides: Sequence[str], data: str | Path | None) -> Subject:
+    about = read_json(folder / "arm.json")
+    tree, written = read_sets(overrides)
+    places: Places = {(): Place(str(folder / "arm.json"), None, ""), **written}
+    settings = check(Settings, overlay(about["settings"], tree), places)
+    if settings.trainer != "none" and not (folder / "model").is_dir():
+        raise RunError(f"{folder} has no model yet: its training is not finished; run its recipe again to go on")
+    settings = settings.model_copy(update={"data": _with_eval(settings, data)})
+    return Subject(f"{folder.parent.name}/{folder.name}", settings, int(folder.name.removeprefix("seed-")), folder)
+
+
+def _with_eval(settings: Settings, data: str | Path | None) -> Any:
+    changed = settings.data if data is None else settings.data.model_copy(update={"eval": str(data)})
+    return place_toys(changed)
+
+
+def run_folder(path: Path) -> Path | None:
+    """The run that a path means: itself, or the only one below it; None when it is no folder of runs."""
+    if (path / "arm.json").is_file():
+        return path
+    found = sorted(one.parent for level in ("seed-*/arm.json", "*/seed-*/arm.json") for one in path.glob(level))
+    if len(found) > 1:
+        names = ", ".join(str(one.relative_to(path)) for one in found[:6])
+        raise RunError(f"{path} holds {len(found)} runs ({names}); name one of them")
+    return found[0] if found else None

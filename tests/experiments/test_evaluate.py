@@ -1,0 +1,109 @@
+"""Answers and models measured outside of a run give the figures that a run would have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import curricle
+from curricle.errors import RecipeError
+from curricle.experiments.evaluate import evaluate, read_metrics
+from curricle.experiments.toys import toy_rows
+
+
+def written(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+# --- metrics in one line
+
+
+def test_a_metric_in_one_line() -> None:
+    [entry] = read_metrics(["rouge:tokenizer=eojeol,multi_ref=max"])
+    assert (entry.metric, entry.tokenizer, entry.multi_ref, entry.label) == ("rouge", "eojeol", "max", "rouge")
+    [entry] = read_metrics(["foreign_script:allow=[Hangul,Han]"])
+    assert entry.allow == ["Hangul", "Han"]
+    assert read_metrics(["chrf"])[0].metric == "chrf"
+
+
+def test_several_of_one_metric_have_names_of_their_own() -> None:
+    entries = read_metrics(["rouge", "rouge:tokenizer=eojeol,multi_ref=max", "rouge:tokenizer=morpheme,name=m"])
+    assert [entry.label for entry in entries] == ["rouge", "rouge-eojeol-max", "m"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["rogue"], ["--metric rogue", "`rogue`", "did you mean `rouge`?"]),
+        (["rouge:tokeniser=eojeol"], ["--metric rouge:tokeniser=eojeol", "`tokeniser`", "did you mean `tokenizer`?"]),
+        (["rouge:tokenizer=word"], ["word", "'eojeol'"]),
+        (["rouge:eojeol"], ["options are key=value"]),
+        (["rouge:tokenizer=[eojeol"], ["not YAML"]),
+        (["chrf:name=x", "bleu:name=x"], ["two metrics are called `x`"]),
+    ],
+)
+def test_a_metric_that_cannot_be(asked: list[str], said: list[str]) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_metrics(asked)
+    assert all(part in str(caught.value) for part in said), str(caught.value)
+
+
+# --- a model
+
+
+def test_a_run_is_measured_as_the_run_was(small_runs: Path) -> None:
+    for arm in ("whole", "lora", "untouched"):
+        run = small_runs / arm / "seed-3"
+        recorded = json.loads((run / "results.json").read_bytes())["metrics"]["loss"]
+        assert evaluate(run).metrics["loss"] == pytest.approx(recorded, rel=1e-6)
+
+
+def test_a_run_on_other_rows(small_runs: Path, tmp_path: Path) -> None:
+    run, rows = small_runs / "whole" / "seed-3", toy_rows("dialogue", 5, seed=9)
+    data = written(tmp_path / "rows.jsonl", rows)
+    result = evaluate(run, data=data, output=tmp_path / "out.json")
+    assert len(result.measured.ids) == 5
+    saved = json.loads((tmp_path / "out.json").read_bytes())
+    assert saved["metrics"] == result.metrics
+    assert [file["path"] for file in saved["files"]] == [str(data)]
+    assert len(saved["per_example"]["scores"]["loss"]["values"]) == 5
+
+
+def test_an_exported_model_is_the_run(small_runs: Path, tmp_path: Path) -> None:
+    run = small_runs / "lora" / "seed-3"
+    model = curricle.export(run, tmp_path / "model")
+    recorded = json.loads((run / "results.json").read_bytes())["metrics"]["loss"]
+    measured = evaluate(model, recipe=small_runs / "recipe.yaml", metrics=["loss"])
+    assert measured.metrics["loss"] == pytest.approx(recorded, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "give a model or a run to measure, or --predictions FILE, and not both"),
+        ({"model": "m", "predictions": "p.jsonl"}, "and not both"),
+        ({"model": "nano:llama"}, "name that with --recipe"),
+        ({"model": "gpt2"}, "name their file as --data"),
+        ({"model": "gpt2", "data": "d.jsonl"}, "no metric is named, and the recipe has none"),
+        ({"predictions": "p.jsonl", "data": "d.jsonl"}, "no metric is named; add --metric rouge"),
+        ({"predictions": "p.jsonl", "metrics": ["chrf"]}, "name the file with the references as --data"),
+        ({"predictions": "p.jsonl", "data": "d.jsonl", "metrics": ["loss"]}, "--metric loss needs a model"),
+        (
+            {"predictions": "p", "data": "d", "metrics": ["chrf"], "overrides": ["model.dtype=auto"]},
+            "without a recipe only `data` can be set",
+        ),
+    ],
+)
+def test_what_cannot_be_measured(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        evaluate(**arguments)
+    assert said in str(caught.value)
+
+
+def test_a_run_brings_its_own_recipe(small_runs: Path) -> None:
+    with pytest.raises(RecipeError, match="brings its own recipe; change keys of it with --set"):
+        evaluate(small_runs / "whole" / "seed-3", recipe=small_runs / "recipe.yaml")
