@@ -107,3 +107,53 @@ def test_what_cannot_be_measured(arguments: dict[str, Any], said: str) -> None:
 def test_a_run_brings_its_own_recipe(small_runs: Path) -> None:
     with pytest.raises(RecipeError, match="brings its own recipe; change keys of it with --set"):
         evaluate(small_runs / "whole" / "seed-3", recipe=small_runs / "recipe.yaml")
+
+
+# --- answers
+
+
+def answers_and_data(tmp_path: Path) -> tuple[Path, Path]:
+    rows = [{"id": f"r{i}", **row} for i, row in enumerate(toy_rows("dialogue", 6, seed=2))]
+    data = written(tmp_path / "data.jsonl", rows)
+    own = [{"id": row["id"], "prediction": row["summary"]} for row in rows[:4]]
+    own += [{"id": row["id"], "prediction": text} for row, text in zip(rows[4:], ("", "xyzzy"), strict=True)]
+    return written(tmp_path / "answers.jsonl", own[::-1]), data
+
+
+def test_answers_of_another_tool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predictions, data = answers_and_data(tmp_path)
+    result = evaluate(
+        predictions=predictions,
+        data=data,
+        metrics=["rouge:tokenizer=eojeol", "chrf"],
+        output=tmp_path / "out.json",
+    )
+    assert result.metrics["rouge.rouge1"] == pytest.approx(100 * 4 / 6)  # four are right, one empty, one of other words
+    assert result.metrics["rouge.sum"] == pytest.approx(3 * 100 * 4 / 6)
+    assert 50 < result.metrics["chrf"] < 80
+    saved = json.loads((tmp_path / "out.json").read_bytes())
+    assert saved["per_example"]["ids"] == [f"r{i}" for i in range(6)]
+    assert saved["per_example"]["scores"]["rouge.rougeL"]["values"] == [100, 100, 100, 100, 0, 0]
+    assert {Path(file["path"]).name for file in saved["files"]} == {"answers.jsonl", "data.jsonl"}
+    assert "empty answers: 1 (first: r4)" in capsys.readouterr().err
+    assert "6 examples of" in str(result)
+
+
+def test_a_recipe_says_what_is_measured(tmp_path: Path) -> None:
+    predictions, data = answers_and_data(tmp_path)
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "model: {name_or_path: nano:llama}\n"
+        f"data: {{train: {data}, eval: {data}, format: dialogue}}\n"
+        "evaluation: [{metric: loss}, {metric: rouge, name: words, tokenizer: eojeol}]\n"
+    )
+    result = evaluate(predictions=predictions, recipe=recipe)
+    assert set(result.metrics) == {f"words.{name}" for name in ("rouge1", "rouge2", "rougeL", "rougeLsum", "sum")}
+
+
+def test_what_is_missing_counts_nothing(tmp_path: Path) -> None:
+    predictions, data = answers_and_data(tmp_path)
+    lines = predictions.read_text(encoding="utf-8").splitlines(keepends=True)
+    predictions.write_text("".join(lines[2:-1]), encoding="utf-8")  # three right answers are left
+    result = evaluate(predictions=predictions, data=data, metrics=["rouge:tokenizer=eojeol"], allow_missing=True)
+    assert result.metrics["rouge.rouge1"] == pytest.approx(100 * 3 / 6)
