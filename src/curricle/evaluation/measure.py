@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -93,18 +93,3 @@ def text_scores(entry: TextMeasurement, predictions: Sequence[str], references: 
 
             return foreign_script(predictions, references, allow=entry.allow, ignore=entry.ignore)
     raise TypeError(f"no text metric: {entry!r}")
-
-
-def spread_over(ids: Sequence[str], own_ids: Sequence[str], score: Score) -> Score:
-    """The same figure with its values in the order of `ids`; an example it says nothing about weighs 0."""
-    if score.per_example is None or list(ids) == list(own_ids):
-        return score
-    place = {id_: i for i, id_ in enumerate(own_ids)}
-    found = np.array([place.get(id_, -1) for id_ in ids])
-    own = score.weights if score.weights is not None else np.ones(len(own_ids))
-    there = found >= 0
-    return replace(
-        score,
-        per_example=np.where(there, score.per_example[found], 0.0),
-        weights=np.where(there, own[found], 0.0),
-    )

@@ -1,20 +1,26 @@
 """Measuring a finished run: its saved model, loaded as anybody would load it, on the recipe's held-out rows.
 
 Everything a recipe asks for comes together here: one generation for all text metrics, the model's own likelihoods, and
-a value an example wherever a figure has one, kept in `scores.json` for the intervals of a comparison.
+a value a row wherever a figure has one, kept in `scores.json` for the intervals of a comparison.
 """
 
 from __future__ import annotations
 
-import math
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..evaluation.config import Loss, Measurement
+from ..data.sources import read_examples
+from ..evaluation.accuracy import token_accuracy
+from ..evaluation.config import Hits, Ifd, Loss, Measurement, Perplexity, TextMeasurement, TokenAccuracy
+from ..evaluation.ifd import answer_head, ifd
 from ..evaluation.measure import Measured, labelled
+from ..evaluation.perplexity import answer_perplexity, text_perplexity, whole_text
+from ..evaluation.ranking import hits
 from ..evaluation.score import Score
 from ..runtime.devices import computing
 from ..runtime.files import write_json
@@ -24,13 +30,12 @@ from .assemble import Material, half_of, load_saved, rows_of
 from .resolve import measuring_hash
 
 ROW_ID = 16
-"""Digits of a row's id; what follows names a window or a turn of it."""
+"""Digits of a row's id; what follows in a table's id names a window or a turn of the row."""
 
 
 @calm_libraries()
 def measure_run(material: Material, seed: int, folder: Path) -> dict[str, Any]:
     """Every figure that the recipe asks for; what is measured is what anybody can load."""
-    assert material.eval is not None  # the recipe was checked for it
     started = time.perf_counter()
     model = load_saved(material, seed, folder)
     with computing(next(model.parameters()).device, half_of(material.settings)):
@@ -46,37 +51,76 @@ def measure_run(material: Material, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def measure_model(material: Material, model: Any, folder: Path) -> tuple[Measured, dict[str, Any]]:
-    """All entries of `evaluation`, in the recipe's order."""
-    ids = list(dict.fromkeys(name[:ROW_ID] for name in material.eval.ids[:]))
+    """All entries of `evaluation`, in the recipe's order, and the loss of each domain."""
+    assert material.eval is not None  # the recipe was checked for it
+    ids, more = rows_in(material.eval.ids[:]), dict[str, Any]()
     scores: dict[str, Score] = {}
-    more: dict[str, Any] = {}
     for entry in material.settings.evaluation:
+        if isinstance(entry, TextMeasurement):
+            continue
+        own_ids, found = _likelihoods(entry, material, model)
+        scores |= labelled(entry, [over_rows(score, own_ids, ids) for score in found])
         if isinstance(entry, Loss):
-            found, by_domain = _loss(material, model, entry, ids)
-            scores |= found
-            more["domain_loss"] = by_domain
+            more["domain_loss"] = _by_domain(found[0], material.eval)
     return Measured(ids, scores), more
 
 
-def _loss(
-    material: Material, model: Any, entry: Measurement, ids: list[str]
-) -> tuple[dict[str, Score], dict[str, float]]:
-    """The token-weighted loss of the answers: a row's windows or turns are summed."""
-    from ..models.head import HeadTap
-    from ..training.heldout import heldout_books, heldout_totals
+def _likelihoods(entry: Measurement, material: Material, model: Any) -> tuple[Sequence[str], list[Score]]:
+    """What a model makes of the held-out rows, and the ids that its values belong to."""
+    table, rows, settings = material.eval, rows_of(material), material.settings
+    assert table is not None
+    batch_size = settings.training["per_device_eval_batch_size"]
+    match entry:
+        case Loss():
+            return table.ids[:], answer_perplexity(model, table, rows, batch_size=batch_size)
+        case TokenAccuracy():
+            return table.ids[:], token_accuracy(model, table, rows, batch_size=batch_size)
+        case Hits():
+            how: dict[str, Any] = {"candidates": entry.candidates, "k": entry.k, "batch_size": batch_size}
+            return table.ids[:], hits(model, table, rows, tokenizer=material.tokenizer, **how)
+        case Ifd():
+            chat = bool(table.report.get("end_of_turn"))
+            head = answer_head(material.tokenizer, chat=chat)
+            return table.ids[:], ifd(model, table, rows, head=head, batch_size=batch_size)
+        case Perplexity():
+            examples = list(read_examples(settings.data, "eval"))
+            how = {"context": entry.context, "stride": entry.stride, "eos": entry.eos, "batch_size": batch_size}
+            texts = [whole_text(example) for example in examples]
+            found = text_perplexity(model, texts, material.tokenizer, rows, **how)
+            return [example.id for example in examples], found
+    raise TypeError(f"no metric of likelihoods: {entry!r}")
 
-    batch_size = material.settings.training["per_device_eval_batch_size"]
-    books = heldout_books(model, material.eval, rows_of(material), HeadTap(model), batch_size)
-    totals, place = heldout_totals(books), {name: i for i, name in enumerate(ids)}
-    sums, counts = np.zeros(len(ids)), np.zeros(len(ids))
-    for i, loss, count in books.by_example():
-        row = place[material.eval.ids[i][:ROW_ID]]
-        sums[row] += loss
-        counts[row] += count
-    means = sums / np.maximum(counts, 1)
-    note = "mean over answer tokens"
-    loss = Score("loss", totals["loss"], means, counts, higher_is_better=False, note=note)
-    perplexity = Score(
-        "perplexity", math.exp(min(totals["loss"], 700.0)), means, counts, "exp", higher_is_better=False, note=note
-    )
-    return labelled(entry, [loss, perplexity]), totals["domain_loss"]
+
+def rows_in(table_ids: Sequence[str]) -> list[str]:
+    """The rows of a table, each once, in its order."""
+    return list(dict.fromkeys(name[:ROW_ID] for name in table_ids))
+
+
+def over_rows(score: Score, own_ids: Sequence[str], ids: Sequence[str]) -> Score:
+    """The same figure with a value for each of `ids`: a row's windows or turns are taken together, and a row that the
+    figure says nothing about weighs 0.
+
+    own_ids   a-0  a-1  b    c           ids       a    b    c    d
+    values     1    4   2    5           values    3    2    5    0
+    weights    1    2   1    1           weights   3    1    1    0
+    """
+    if score.per_example is None:
+        return score
+    place = {name: i for i, name in enumerate(ids)}
+    rows = np.array([place.get(name[:ROW_ID], -1) for name in own_ids])
+    weights = np.ones(len(rows)) if score.weights is None else np.asarray(score.weights, dtype=np.float64)
+    known = rows >= 0
+    sums = np.bincount(rows[known], (weights * score.per_example)[known], minlength=len(ids))
+    totals = np.bincount(rows[known], weights[known], minlength=len(ids))
+    uniform = score.weights is None and bool(np.all(totals == 1))
+    values = sums / np.where(totals > 0, totals, 1)
+    return replace(score, per_example=values, weights=None if uniform else totals)
+
+
+def _by_domain(loss: Score, table: Any) -> dict[str, float]:
+    """The loss of each domain, where rows name theirs."""
+    assert loss.per_example is not None
+    assert loss.weights is not None
+    sums = np.bincount(table.domains, loss.per_example * loss.weights)
+    counts = np.bincount(table.domains, loss.weights)
+    return {name: float(sums[i] / counts[i]) for i, name in enumerate(table.domain_names) if counts[i]}

@@ -77,17 +77,13 @@ class StepBooks:
         zeros = losses.new_zeros(num)
         return torch.cat([zeros.index_add(0, index, losses), zeros.index_add(0, index, counts)])
 
-    def by_example(self) -> list[tuple[int, float, int]]:
-        """Every example with the sum of its losses and their number, over all ranks, sorted so that no layout shows."""
-        sums, counts = torch.cat(self.example_losses).tolist(), torch.cat(self.example_counts).tolist()
-        mine = list(zip(self.examples, sums, map(int, counts), strict=True))
+    def losses_by_example(self) -> tuple[list[int], list[float]]:
+        """Every example of the step with its mean token loss, over all ranks, sorted so that no layout shows."""
+        counts = torch.cat(self.example_counts).clamp(min=1)
+        mine = list(zip(self.examples, (torch.cat(self.example_losses) / counts).tolist(), strict=True))
         if world_size() > 1:
             gathered: list[Any] = [None] * world_size()
             torch.distributed.all_gather_object(gathered, mine)
-            mine = [row for part in gathered for row in part]
-        return sorted(mine)
-
-    def losses_by_example(self) -> tuple[list[int], list[float]]:
-        """Every example with its mean loss over tokens."""
-        rows = self.by_example()
-        return [i for i, _, _ in rows], [loss / max(1, count) for _, loss, count in rows]
+            mine = [pair for part in gathered for pair in part]
+        mine.sort()
+        return [i for i, _ in mine], [loss for _, loss in mine]

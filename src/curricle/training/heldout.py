@@ -18,8 +18,8 @@ from .books import StepBooks, num_tokens
 
 
 @torch.no_grad()
-def heldout_books(model: nn.Module, table: TokenTable, rows: Rows, tap: HeadTap, batch_size: int) -> StepBooks:
-    """The losses of a table, each example once, this rank's share."""
+def heldout_metrics(model: nn.Module, table: TokenTable, rows: Rows, tap: HeadTap, batch_size: int) -> dict[str, Any]:
+    """Token-mean loss, perplexity and loss per domain of a table, each example once, over all ranks."""
     device = next(model.parameters()).device
     books, was_training = StepBooks(table.domains, table.domain_names), model.training
     model.eval()
@@ -33,16 +33,6 @@ def heldout_books(model: nn.Module, table: TokenTable, rows: Rows, tap: HeadTap,
             books.add(examples, num_tokens(inputs), result.loss_n, result.tokens.doc_n)
     finally:
         model.train(was_training)
-    return books
-
-
-def heldout_metrics(model: nn.Module, table: TokenTable, rows: Rows, tap: HeadTap, batch_size: int) -> dict[str, Any]:
-    """Token-mean loss, perplexity and loss per domain over all ranks."""
-    return heldout_totals(heldout_books(model, table, rows, tap, batch_size))
-
-
-def heldout_totals(books: StepBooks) -> dict[str, Any]:
-    """What the books of a whole table come to."""
     totals = books.close(stop_asked=False)
     loss = totals["loss"]
     return {
