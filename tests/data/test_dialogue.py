@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from curricle.data.config import Prompt
 from curricle.data.dialogue import DialoguePrompt, as_keywords, split_transcript
+from curricle.data.formats import Layout, read_row
 from curricle.data.readers import BadRow
+from curricle.data.schema import Where
 
 KOREAN = DialoguePrompt(
     "위 {keywords} 주제에 대한 대화를 요약해주세요.", "위 대화를 요약해주세요.", speaker_prefix="화자"
@@ -75,6 +80,31 @@ def test_the_prompt_of_the_source_with_all_keywords() -> None:
         "화자SD2000002: 저 여행 다니는 거 되게 좋아해서...\n\n"
         "[Question]\n위 여행, 취미 주제에 대한 대화를 요약해주세요."
     )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "before", "after"), [("sections", "[Conversation]\n", "\n\n[Question]\n"), ("plain", "", "\n\n")]
+)
+@given(record=records)
+def test_every_utterance_is_in_either_prompt_once_and_in_order(
+    prompt: Prompt, before: str, after: str, record: list[dict[str, str]]
+) -> None:
+    layout = Layout("dialogue", replace(KOREAN, prompt=prompt))
+    example = read_row({"dialogue": record, "summary": "s"}, layout, Where("a", 1))
+    said = "\n".join(f"화자{turn['speaker']}: {turn['utterance']}" for turn in record)
+    assert example.messages[0].content == f"{before}{said}{after}위 대화를 요약해주세요."
+    assert example.message_of(example.units) == example.messages[0].content
+
+
+def test_the_plain_prompt_is_the_dialogue_and_the_question() -> None:
+    plain = replace(KOREAN, prompt="plain", question="위 대화를 요약해주세요.")
+    assert plain.around(("여행",)) == plain.around(()) == ("", "\n\n위 대화를 요약해주세요.")
+
+
+def test_the_first_keyword_only() -> None:
+    first = replace(KOREAN, keywords="first")
+    assert first.around(("여행", "취미")) == KOREAN.around(("여행",))
+    assert first.around(()) == KOREAN.around(())
 
 
 def test_a_dialogue_without_keywords_gets_a_sentence_without_them() -> None:

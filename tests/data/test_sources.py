@@ -152,8 +152,9 @@ def test_the_fingerprint_follows_files_and_reading_settings(tmp_path: Path) -> N
     assert of(train=str(moved)) == base
     assert of(limit=2) == of(train=f"{path}#2")
     changed = [of(question="?"), of(limit=2), of(on_bad_row="skip"), of(train=[path, path])]
+    changed += [of(prompt="plain"), of(keywords="first")]
     jsonl(tmp_path / "a.jsonl", pairs(4))
-    assert len({base, of(), *changed}) == 6
+    assert len({base, of(), *changed}) == 8
     assert read_examples(DataConfig(train=path)).files[0].bytes == Path(path).stat().st_size
 
 
@@ -169,3 +170,5 @@ def test_the_settings_of_a_dialogue_reach_the_prompt(tmp_path: Path) -> None:
         "s",
     ]
     assert example.domain == "t"
+    (plain,) = read_examples(config.model_copy(update={"prompt": "plain", "keywords": "first"}))
+    assert plain.messages[1].content == "화자#1#: Hi.\n\nOn a?"

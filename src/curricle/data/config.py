@@ -11,6 +11,9 @@ from ..runtime.config import Section
 
 FormatName = Literal["auto", "text", "prompt-completion", "messages", "alpaca", "sharegpt", "dialogue"]
 
+Prompt = Literal["sections", "plain"]
+Keywords = Literal["all", "first"]
+
 _ROWS_ASKED = re.compile(r"(?P<path>.+)#(?P<rows>[1-9][0-9]*)")
 
 
@@ -52,8 +55,12 @@ class DataConfig(Section):
     """A column that names the row's domain, for the loss per domain."""
     system_prompt: str | None = None
     """The system message of rows that bring none of their own."""
+    prompt: Prompt = "sections"
+    """How a dialogue is shown: under [Conversation] and [Question], or `plain`, the question just below it."""
     question: str = "위 {keywords} 주제에 대한 대화를 요약해주세요."
-    """What a dialogue is asked; {keywords} becomes all its keywords, joined by a comma and a space."""
+    """What a dialogue is asked; {keywords} becomes its keywords, joined by a comma and a space."""
+    keywords: Keywords = "all"
+    """Which of a dialogue's keywords the question names: all, or the first only."""
     question_without_keywords: str = "위 대화를 요약해주세요."
     """What a dialogue without keywords is asked."""
     speaker_prefix: str = ""

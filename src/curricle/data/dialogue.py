@@ -1,12 +1,12 @@
 """A dialogue as units that can be dropped one by one, and the prompt that asks for its summary.
 
 Two shapes are read: the transcript, one string with a `#Person1#:` tag at the start of each utterance, and the
-conversation record, a list of {speaker, utterance}. Both become the same prompt:
+conversation record, a list of {speaker, utterance}. Both become the same prompt, in sections or plain:
 
-    [Conversation]
-    #Person1#: Shall we eat?
+    [Conversation]                     #Person1#: Shall we eat?
+    #Person1#: Shall we eat?           #Person2#: At six.
     #Person2#: At six.
-
+                                       ...
     [Question]
     ...
 
@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+from .config import DataConfig, Keywords, Prompt
 from .readers import BadRow, json_name
 
 # A tag counts only where a line starts: people quote tags inside what they say.
@@ -33,13 +34,23 @@ class DialoguePrompt:
     question: str
     question_without_keywords: str
     speaker_prefix: str = ""
+    prompt: Prompt = "sections"
+    keywords: Keywords = "all"
+
+    @classmethod
+    def of(cls, data: DataConfig) -> DialoguePrompt:
+        """The wording that a recipe asks for."""
+        return cls(**{field.name: getattr(data, field.name) for field in fields(cls)})
 
     def around(self, keywords: Sequence[str]) -> tuple[str, str]:
         """What comes before and after the utterances."""
-        question = (
-            self.question.replace("{keywords}", ", ".join(keywords)) if keywords else self.question_without_keywords
+        named = ", ".join(keywords if self.keywords == "all" else keywords[:1])
+        question = self.question.replace("{keywords}", named) if keywords else self.question_without_keywords
+        return (
+            ("[Conversation]\n", f"\n\n[Question]\n{question}")
+            if self.prompt == "sections"
+            else ("", f"\n\n{question}")
         )
-        return "[Conversation]\n", f"\n\n[Question]\n{question}"
 
     def units(self, dialogue: Any, field: str) -> tuple[str, ...]:
         """The utterances, one unit each, from a transcript or a conversation record."""

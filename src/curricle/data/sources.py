@@ -31,7 +31,9 @@ _READING = (
     "references",
     "domain_field",
     "system_prompt",
+    "prompt",
     "question",
+    "keywords",
     "question_without_keywords",
     "speaker_prefix",
     "on_bad_row",
@@ -197,7 +199,7 @@ class ExampleSource:
         config, entry = self.config, file.entry
         layout = Layout(
             format=entry.format if entry else config.format,
-            dialogue=DialoguePrompt(config.question, config.question_without_keywords, config.speaker_prefix),
+            dialogue=DialoguePrompt.of(config),
             fields=entry.fields if entry else config.fields,
             references=tuple(config.references),
             domain_field=config.domain_field,

@@ -69,12 +69,18 @@ OLD_NAMES: dict[str, Move] = {
 }
 """Translated in `SECTIONS`, where a section has no such key itself."""
 
+_PROMPT_LENGTHS = ("encoder_max_len", "max_source_length")
+_ANSWER_LENGTHS = ("decoder_max_len", "max_target_length")
+"""Lengths of an encoder and its decoder: a row here holds both, so that only their sum means something."""
+
 Keys = tuple[str, ...]
 SECTIONS: tuple[Keys, ...] = ((), ("training",), ("data",), ("model",), ("model", "adapter"))
 
 
 def translate(tree: Tree, places: Places, known: Mapping[Keys, set[str]]) -> None:
     """Put every old name where it belongs, in the tree and in its places; `known` holds the keys of each section."""
+    for section in SECTIONS:
+        _join_lengths(tree, places, section)
     for section, name, value, move in list(_habits(tree, known)):
         here = (*section, name)
         place = places.get(here) or Place("recipe", None, dotted(here))
@@ -94,6 +100,32 @@ def translate(tree: Tree, places: Places, known: Mapping[Keys, set[str]]) -> Non
         for depth in range(1, len(target)):
             places.setdefault(target[:depth], place)
         say(f"{shown} is now `{move.to}: {as_written(new)}`{note}")
+
+
+def _join_lengths(tree: Tree, places: Places, section: Keys) -> None:
+    """The length of a prompt and that of an answer make `data.max_length`; one of them alone does not."""
+    held = _take(tree, section) or {}
+    prompts, answers = ([name for name in names if name in held] for names in (_PROMPT_LENGTHS, _ANSWER_LENGTHS))
+    found = [*prompts, *answers]
+    if not found:
+        return
+    spots = [places.get((*section, name)) or Place("recipe", None, dotted((*section, name))) for name in found]
+    pairs = zip(found, spots, strict=True)
+    shown = f"{spots[0]}: " + " and ".join(f"`{place.key}: {as_written(held[name])}`" for name, place in pairs)
+    lengths = [held[name] for name in found]
+    if (len(prompts), len(answers)) != (1, 1) or not all(type(length) is int for length in lengths):
+        raise RecipeError(
+            f"{shown} cannot be translated: a row holds prompt and answer together, and an answer is never cut; write "
+            "the sum of both lengths as `data.max_length`, and the longest generated answer as "
+            "`generation.max_new_tokens`"
+        )
+    for name in found:
+        held.pop(name)
+        places.pop((*section, name), None)
+    _put(tree, ("data", "max_length"), sum(lengths), shown)
+    places[("data", "max_length")] = spots[0]
+    places.setdefault(("data",), spots[0])
+    say(f"{shown} is now `data.max_length: {sum(lengths)}` (prompt and answer share it, and the answer is never cut)")
 
 
 def _habits(tree: Tree, known: Mapping[Keys, set[str]]) -> Iterator[tuple[Keys, str, Any, Move]]:
