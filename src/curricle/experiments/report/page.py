@@ -1,0 +1,130 @@
+"""Everything the two pages show, gathered once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from ...runtime.files import read_json
+from ..comparison.shape import Comparison
+from . import charts, tables
+from .curves import colour, key
+from .histories import histories
+from .samples import Offenders, Samples, offenders, packed, read_samples
+from .words import FEW_ARMS, SIGNS, decimals_for, flat, percent, plural, setting, summary
+
+FIRST = 5
+"""Examples that are in the pages as plain text: all there is without JavaScript, and what Markdown shows."""
+
+MAX_OFFENDERS = 50
+FACTS = ("command", "recipe_hash", "git", "when", "written", "date")
+"""Of the provenance, what everybody wants to see; the rest can be opened."""
+
+
+def gather(comparison: Comparison, folder: Path) -> dict[str, Any]:
+    """By name, for both templates."""
+    runs = histories(comparison, folder)
+    samples = read_samples(comparison, folder)
+    numbers = charts.arm_numbers(comparison)
+    base_and_others = len(comparison.arms) > 1
+    facts, more_facts = _facts(comparison, folder)
+    text, num_packed = packed(samples)
+    page = {
+        "comparison": comparison,
+        "summary": summary(comparison),
+        "setting": setting(comparison),
+        "percent": percent(comparison),
+        "others": base_and_others,
+        "numbers": numbers,
+        "keys": {name: Markup(key(number)) for name, number in numbers.items()},
+        "colours": {name: colour(number) for name, number in numbers.items()},
+        "signs": SIGNS,
+        "decimals": {metric.name: decimals_for(comparison, metric.name) for metric in comparison.metrics},
+        "seeds": tables.seeds_table(comparison),
+        "differing": tables.differing(comparison),
+        "arm_lines": tables.arm_lines(comparison),
+        "compute": tables.compute_table(comparison),
+        "reached": tables.reached_table(comparison) if base_and_others else None,
+        "marks": tables.marks_table(comparison),
+        "domains": tables.domain_table(comparison),
+        "charts": charts.curve_charts(comparison, runs),
+        "panels": charts.panels(comparison),
+        "offenders": [_offenders(group) for group in offenders(samples)],
+        "samples": samples,
+        "samples_said": _samples_said(samples, num_packed),
+        "packed": text,
+        "facts": facts,
+        "more_facts": more_facts,
+        "runs": tables.Table(
+            ["run", "folder"], [[f"{run['arm']}, seed {run['seed']}", str(run["folder"])] for run in comparison.runs]
+        ),
+        "recipe": _recipe(folder),
+        "version": version("curricle"),
+        "FIRST": FIRST,
+        "FEW_ARMS": FEW_ARMS,
+    }
+    return page | {"parts": _parts(page)}
+
+
+def _parts(page: Mapping[str, Any]) -> list[tuple[str, str]]:
+    comparison: Comparison = page["comparison"]
+    parts = [
+        ("results", "Results", comparison.metrics),
+        ("checks", "Checks", comparison.checks),
+        ("open", "Not concluded", comparison.open_questions),
+        ("arms", "What differs", True),
+        ("compute", "Cost", page["compute"]),
+        ("charts", "Charts", page["charts"] or page["panels"]),
+        ("domains", "Domains", page["domains"]),
+        ("samples", "Side by side", page["samples"].examples),
+        ("provenance", "Where it comes from", True),
+    ]
+    return [(name, title) for name, title, there in parts if there]
+
+
+def _samples_said(samples: Samples, num_packed: int) -> str:
+    num = len(samples.examples)
+    said = f"{plural(num, 'example')}, each with the answers of {plural(len(samples.runs), 'run')}."
+    if num_packed < num:
+        said += (
+            f" To keep the page small it holds {num_packed} of them, "
+            f"{f'whose arms differ most in {samples.figures[0][0]}' if samples.figures else 'the first ones'}. "
+            "All are in the runs' samples_eval.jsonl."
+        )
+    if samples.missing:
+        said += f" Without answers: {'; '.join(samples.missing)}."
+    return said
+
+
+def _offenders(group: Offenders) -> dict[str, Any]:
+    num = len(group.found)
+    shown = f", the first {MAX_OFFENDERS}" if num > MAX_OFFENDERS else ""
+    rows = [[f"{arm}, seed {seed}", str(count)] for arm, seed, count in group.by_run]
+    return {
+        "label": group.label,
+        "counts": tables.Table(["run", "answers"], rows),
+        "found": group.found[:MAX_OFFENDERS],
+        "said": f"{plural(num, 'answer')}{shown}",
+    }
+
+
+def _facts(comparison: Comparison, folder: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Name and value; what the experiment's environment.json knows beyond the comparison comes after it."""
+    known = dict(comparison.provenance)
+    path = folder / "environment.json"
+    if path.exists():
+        known = {**read_json(path), **known}
+    if isinstance(command := known.get("command"), list):
+        known["command"] = " ".join(map(str, command))
+    first = {name: known[name] for name in FACTS if known.get(name) is not None}
+    rest = {name: value for name, value in known.items() if name not in FACTS}
+    return flat(first), flat(rest)
+
+
+def _recipe(folder: Path) -> str:
+    path = folder / "recipe.yaml"
+    return path.read_text(encoding="utf-8") if path.exists() else ""

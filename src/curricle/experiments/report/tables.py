@@ -1,0 +1,112 @@
+"""The report's tables as rows of text, the same for both pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..comparison.shape import Comparison
+from .words import count, duration, memory, number, plain, with_spread
+
+
+@dataclass(frozen=True)
+class Table:
+    head: list[str]
+    rows: list[list[str]]
+    """The first column names the row."""
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+
+def seeds_table(comparison: Comparison) -> Table:
+    """Every seed's own figures, a row an arm and seed."""
+    runs = [(arm.name, seed) for arm in comparison.arms for seed in arm.seeds]
+    rows = []
+    for arm, seed in runs:
+        cells = [comparison.cell(arm, metric.name) for metric in comparison.metrics]
+        rows.append([f"{arm}, seed {seed}", *(number(cell.per_seed.get(seed)) if cell else "–" for cell in cells)])
+    return Table(["run", *(metric.name for metric in comparison.metrics)], rows)
+
+
+def differing(comparison: Comparison) -> list[tuple[str, str, str, str]]:
+    """Arm, key, the base arm's value, this arm's."""
+    return [
+        (arm.name, key, plain(base), plain(own)) for arm in comparison.arms for key, (base, own) in arm.changes.items()
+    ]
+
+
+def arm_lines(comparison: Comparison) -> list[str]:
+    """What the table of differences cannot say."""
+    lines = [f"{arm.name} was measured as it came, not trained." for arm in comparison.arms if not arm.trained]
+    alike = [arm.name for arm in comparison.arms if not arm.changes and arm.name != comparison.base]
+    lines += [f"{name} has the same settings as {comparison.base}." for name in alike]
+    if len(comparison.arms) == 1:
+        lines.append("There is only one arm.")
+    return lines
+
+
+def compute_table(comparison: Comparison) -> Table:
+    head = [
+        *("arm", "steps", "tokens", "learned tokens", "epochs", "repeats", "training FLOPs", "label FLOPs"),
+        *("time", "tokens/s", "peak memory"),
+    ]
+    rows = [
+        [
+            *(cost.arm, count(cost.steps), count(cost.tokens), count(cost.supervised_tokens)),
+            *(count(cost.epochs), count(cost.repeats), count(cost.train_flops), count(cost.label_flops)),
+            *(duration(cost.seconds), count(cost.tokens_per_second), memory(cost.peak_memory_bytes)),
+        ]
+        for cost in comparison.compute
+    ]
+    return Table(head, rows)
+
+
+def reached_table(comparison: Comparison) -> Table:
+    """What it took each arm to get to the base arm's final held-out loss."""
+    rows = []
+    for arm, progress in comparison.progress.arms.items():
+        tokens, seconds = progress.tokens_to_base, progress.seconds_to_base
+        rows.append(
+            [
+                arm,
+                progress.reached,
+                "–" if tokens is None else _with_ends(tokens.mean, tokens.low, tokens.high, count),
+                "–" if seconds is None else _with_ends(seconds.mean, seconds.low, seconds.high, duration),
+            ]
+        )
+    return Table(["arm", "runs that reached it", "tokens", "time"], rows)
+
+
+def _with_ends(mean: float, low: float | None, high: float | None, show: Callable[[float], str]) -> str:
+    return show(mean) if low is None or high is None else f"{show(mean)} [{show(low)}, {show(high)}]"
+
+
+def domain_table(comparison: Comparison) -> Table:
+    """The finished models' held-out loss, domain by domain."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for run in comparison.runs:
+        for domain, loss in (run["results"].get("domain_loss") or {}).items():
+            found.setdefault(domain, {}).setdefault(run["arm"], []).append(loss)
+    arms = [arm.name for arm in comparison.arms if any(arm.name in by_arm for by_arm in found.values())]
+    rows = []
+    for domain, by_arm in found.items():
+        row = [domain]
+        for arm in arms:
+            losses = by_arm.get(arm, [])
+            text = number(sum(losses) / len(losses)) if losses else "–"
+            row.append(f"{text} [{number(min(losses))}, {number(max(losses))}]" if len(losses) > 1 else text)
+        rows.append(row)
+    return Table(["domain", *arms], rows)
+
+
+def marks_table(comparison: Comparison) -> Table:
+    """Held-out loss at equal tokens."""
+    progress = comparison.progress
+    found = [own.at_marks for own in progress.arms.values()]
+    rows = [
+        [count(mark), *("–" if (loss := losses[i]) is None else with_spread(loss) for losses in found)]
+        for i, mark in enumerate(progress.marks)
+    ]
+    measured = any(loss is not None for losses in found for loss in losses)
+    return Table(["tokens trained on", *progress.arms], rows if measured else [])

@@ -1,0 +1,75 @@
+"""Write report.html and report.md. One file each, made whole or not at all; the page asks nothing of the network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ...runtime.files import write_text
+from ..comparison.shape import Comparison
+from . import words
+from .page import gather
+
+HERE = Path(__file__).parent
+
+
+def write_report(comparison: Comparison, folder: Path) -> Path:
+    """Both pages, into the experiment's folder; the path of the HTML one."""
+    page = gather(comparison, folder)
+    write_text(folder / "report.html", _html(page))
+    write_text(folder / "report.md", _markdown(page))
+    return folder / "report.html"
+
+
+def _html(page: dict[str, Any]) -> str:
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    sources = f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    policy = f"default-src 'none'; {sources}; base-uri 'none'; form-action 'none'"
+    template = _environment(autoescape=True).get_template("report.html.jinja")
+    return template.render(page, style=Markup(style), script=Markup(script), policy=Markup(policy))
+
+
+def _hash(text: str) -> str:
+    """By which the page's policy knows its own script and style, and no other."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _markdown(page: dict[str, Any]) -> str:
+    text = _environment(autoescape=False).get_template("report.md.jinja").render(page)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _environment(autoescape: bool) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=autoescape, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    environment.filters |= {
+        "number": words.number,
+        "p_value": words.p_value,
+        "direction": words.direction,
+        "with_spread": words.with_spread,
+        "spread": words.spread,
+        "mean": words.mean,
+        "cell": _cell,
+        "block": _block,
+    }
+    return environment
+
+
+MEANS_SOMETHING = re.compile(r"([\\`*_\[\]<>|#~])")
+
+
+def _cell(text: Any) -> str:
+    """One line of Markdown in which nothing means anything but itself."""
+    return MEANS_SOMETHING.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def _block(text: Any) -> str:
+    """Untrusted text as an indented block, which nothing within can end."""
+    return "\n".join(f"    {line}" for line in str(text).splitlines() or [""])
