@@ -57,6 +57,12 @@ def test_an_experiment_nobody_works_on_ends_the_watching(folder: Path) -> None:
         watch(folder, every=0.01)
 
 
+def test_arms_that_were_not_asked_for_are_not_waited_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finish(begin(folder / "base/seed-0", steps=4, age=1000))
+    assert not watch(folder, every=0.01).finished
+    assert "1 of 6 runs finished; the rest has not begun, and no process works on it" in capsys.readouterr().out
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -86,6 +86,12 @@ class Progress:
         return all(run.state == "finished" for run in self.runs)
 
     @property
+    def stopped(self) -> bool:
+        """No process works on it, and something that was begun is not finished, or nothing was."""
+        states = {run.state for run in self.runs}
+        return not self.at_work and ("stopped" in states or "finished" not in states)
+
+    @property
     def seconds_left(self) -> float | None:
         """Of the whole experiment: its runs go one after another. A first measurement, which nothing foretells, is
         left out."""
@@ -99,8 +105,10 @@ class Progress:
         text = f"{self.folder}: {done} of {len(self.runs)} runs finished"
         if self.finished:
             return text
-        if not self.at_work:
+        if self.stopped:
             return f"{text}, and no process works on the rest; run the same command again to go on"
+        if not self.at_work:  # such as seeds of the recipe that the command line left out
+            return f"{text}; the rest has not begun, and no process works on it"
         left = self.seconds_left
         return text if left is None else f"{text}, about {duration(left)} left"
 

@@ -25,8 +25,8 @@ _COLOURS = {"training": "green", "measuring": "cyan", "starting": "yellow", "sto
 def watch(run: str | Path, *, once: bool = False, every: float | None = None) -> Progress:
     """Show how far an experiment is until all its runs are finished; with `once`, as it is now.
 
-    Looks every 2 seconds in a terminal, until Ctrl-C, and every 30 elsewhere, or as `every` says. An experiment that no
-    process works on any more, unfinished, is a `RunError`.
+    Looks every 2 seconds in a terminal, until Ctrl-C, and every 30 elsewhere, or as `every` says. A run that no process
+    works on any more, unfinished, is a `RunError`.
     """
     progress = look(run)
     if once:
@@ -35,7 +35,7 @@ def watch(run: str | Path, *, once: bool = False, every: float | None = None) ->
     live = sys.stdout.isatty()
     wait = every or (EVERY_LIVE if live else EVERY_LINE)
     progress = _live(run, progress, wait) if live else _lines(run, progress, wait)
-    if not progress.finished and not progress.at_work:
+    if progress.stopped:
         raise RunError(progress.summary())
     return progress
 
@@ -81,7 +81,7 @@ def _lines(run: str | Path, progress: Progress, wait: float) -> Progress:
             break
         time.sleep(wait)
         progress = look(run)
-    if progress.finished:
+    if not progress.stopped:
         print(progress.summary(), flush=True)
     return progress
 
