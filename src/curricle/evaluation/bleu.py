@@ -1,8 +1,8 @@
 """BLEU and chrF by sacrebleu, with its signature. A corpus figure is no mean over examples, so there are no values of
 single ones.
 
-sacrebleu's default tokenizer, 13a, cuts at spaces and punctuation, so that a Korean word with another particle is another
-word. For Korean: `char`, `ko-mecab` where installed, or one of our ways to cut.
+sacrebleu's default tokenizer, 13a, cuts at spaces and punctuation, so that a Korean word with another particle is
+another word. For Korean: `char`, `ko-mecab` where installed, or one of our ways to cut.
 """
 
 from __future__ import annotations

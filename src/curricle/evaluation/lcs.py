@@ -1,16 +1,16 @@
 """Longest common subsequences of lists of words, in bits: a row of the table is one integer.
 
-    rows  the cat sat         table t of lengths, a row for each word of `rows`, and its state: bit j (from the right) is
-    cols  the dog sat         0 where the length grows at column j
+    rows  the cat sat         lengths, a row for each word of `rows`, and the row's state:
+    cols  the dog sat         bit j, from the right, is 0 where the length grows at column j
 
                the dog sat    state
     the         1   1   1     1 1 0
     cat         1   1   1     1 1 0
     sat         1   1   2     0 1 0        read out: "sat", "the"
 
-Where several subsequences are longest, which one is read out matters to a union of them (ROUGE-Lsum). Walking back from
-the last corner a match is always taken; else the walk goes up where the length grew along the row, and left where it did
-not. rouge-score walks so with the prediction as rows, `rouge` 1.0.1 with the reference as rows.
+Where several subsequences are longest, which one is read out matters to a union of them (ROUGE-Lsum). Walking back
+from the last corner a match is always taken; else the walk goes up where the length grew along the row, and left where
+it did not. rouge-score walks so with the prediction as rows, `rouge` 1.0.1 with the reference as rows.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ length of a sentence has no limit, where the package recurses once a word.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -52,4 +53,4 @@ def _counts(predicted: list[list[str]], given: list[list[str]]) -> tuple[list[in
 def _ngrams(sentences: list[list[str]]) -> tuple[set[str], set[tuple[str, str]]]:
     """Words and pairs of neighbours, over the ends of sentences."""
     flat = [word for sentence in sentences for word in sentence]
-    return set(flat), set(zip(flat, flat[1:], strict=False))
+    return set(flat), set(pairwise(flat))

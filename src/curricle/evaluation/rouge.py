@@ -65,7 +65,7 @@ def rouge(
     implementation: str = "google",
     quantity: Quantity = "f1",
 ) -> list[Score]:
-    """ROUGE of answers against one or more references each, 0 to 100, and `sum`: ROUGE-1 + ROUGE-2 + ROUGE-L, to 300."""
+    """ROUGE of answers against one or more references each, 0 to 100; `sum` is ROUGE-1 + ROUGE-2 + ROUGE-L, to 300."""
     check_pairs(predictions, references)
     pairs = [(p, reference) for p, given in zip(predictions, references, strict=True) for reference in given]
     names, per_pair, note = _values(pairs, tokenizer, implementation, quantity)
