@@ -186,4 +186,4 @@ def _note(width: int, step: int, tokenizer: PreTrainedTokenizerBase, documents: 
     begin = TextEncoder(tokenizer).begin
     first = f"first token scored after {tokenizer.decode(list(begin))}" if begin else "first token not scored"
     end = "scored" if any(document.ended for document in documents) else "not scored"
-    return f"windows of {width} tokens, at most {step} scored in each; {first}; end of document {end}"
+    return f"windows of {width} tokens that move on by {step}; {first}; end of document {end}"

@@ -245,4 +245,4 @@ def _after_prompt(model: nn.Module, tap: HeadTap, choice: Choice) -> npt.NDArray
     inputs["input_ids"] = torch.where(labels_bt == IGNORED, last, labels_bt)
     loss_n = supervised_losses(model, inputs, labels_bt, tap, AllOne()).loss_n
     owners_n = keep_mask(labels_bt).nonzero()[:, 0].cpu().numpy()
-    return -np.bincount(owners_n, weights=loss_n.cpu().double().numpy(), minlength=len(labels_bt))
+    return -np.bincount(owners_n, loss_n.cpu().double().numpy(), len(labels_bt)).astype(np.float64)

@@ -40,6 +40,8 @@ Ugaritic Vai Vithkuqi Wancho Warang_Citi Yezidi Yi Zanabazar_Square
 """
 SCRIPTS = _NAMES.split()
 """The scripts of Unicode 16. Which letter belongs to which is the package regex's knowledge."""
+LANGUAGES = {"korean": "Hangul", "english": "Latin", "chinese": "Han", "hanja": "Han", "russian": "Cyrillic"}
+"""What people write where a script is asked for."""
 OTHER = "another"
 """A script that came with a later Unicode."""
 
@@ -112,7 +114,7 @@ class _Reader:
     """Finds the letters of a text, and the foreign ones among them."""
 
     def __init__(self, allow: Sequence[str], ignore: Sequence[str], count_tags: bool) -> None:
-        self.allow = [_known(name) for name in allow]
+        self.allow = [known_script(name) for name in allow]
         homely = "".join(rf"\p{{Script={name}}}" for name in (*self.allow, "Common", "Inherited"))
         self._foreign = regex.compile(rf"[\p{{L}}--[{homely}]]", regex.V1)
         self._letter = regex.compile(r"[\p{L}--[\p{Script=Common}\p{Script=Inherited}]]", regex.V1)
@@ -139,12 +141,13 @@ def _any_of(words: Iterable[str]) -> Any:
     return regex.compile("|".join(map(regex.escape, longest_first))) if longest_first else None
 
 
-def _known(name: str) -> str:
+def known_script(name: str) -> str:
     """A script by its Unicode name, however it is written."""
     plain = {_plain(script): script for script in SCRIPTS}
     if _plain(name) in plain:
         return plain[_plain(name)]
-    raise RecipeError(f"foreign_script: no Unicode script is called `{name}`; {nearest(name, SCRIPTS)}")
+    hint = f"did you mean `{LANGUAGES[_plain(name)]}`?" if _plain(name) in LANGUAGES else nearest(name, SCRIPTS)
+    raise RecipeError(f"foreign_script: no Unicode script is called `{name}`; {hint}")
 
 
 def _plain(name: str) -> str:

@@ -49,7 +49,7 @@ class TokenValues:
     def sums(self) -> npt.NDArray[np.float64]:
         """The sum of each example; 0 where nothing is supervised."""
         examples = np.repeat(np.arange(len(self.counts)), self.counts)
-        return np.bincount(examples, weights=self.values, minlength=len(self.counts))
+        return np.bincount(examples, weights=self.values, minlength=len(self.counts)).astype(np.float64)
 
 
 def token_losses_of(model: nn.Module, table: TokenTable, rows: Rows, *, batch_size: int = 1) -> TokenValues:
