@@ -236,7 +236,7 @@ def test_the_plan_is_what_is_then_done() -> None:
 
 
 def test_a_plan_tells_what_was_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    recipe(data={"max_length": 230}, arms={"a": {}, "b": {"data": {"max_length": 384}}})
+    recipe(data={"max_length": 400}, arms={"a": {}, "b": {"data": {"max_length": 1000}}})
     run("--plan")
     notes = capsys.readouterr().out.split("\n\n")[-1].splitlines()
     assert all(note.startswith("a: data.") for note in notes)
