@@ -58,6 +58,11 @@ def test_no_words(kind: str, text: str) -> None:
     assert words(kind)(text) == []
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_a_character_stops_nothing(kind: str) -> None:
+    assert words(kind)("abc \ud800")[0][0] == "a"
+
+
 def test_the_morphemes_given_out_are_the_callers_own() -> None:
     words("morpheme")("나는 너").clear()
     assert words("morpheme")("나는 너") == ["나", "는", "너"]

@@ -101,7 +101,8 @@ def _morphemes(text: str) -> tuple[str, ...]:
     from kiwipiepy import Match
 
     # As a hashtag the particle after a speaker's tag would be part of the tag: #Person1#은 -> "#Person1", "#은".
-    tokens = _kiwi().tokenize(text, match_options=Match.ALL & ~Match.HASHTAG)
+    whole = text.encode("utf-8", "replace").decode("utf-8")  # Kiwi refuses half a character, which JSON can hold
+    tokens = _kiwi().tokenize(whole, match_options=Match.ALL & ~Match.HASHTAG)
     return tuple(token.form for token in tokens)
 
 
