@@ -1,10 +1,12 @@
 """What a comparison says: arms, figures with intervals, compute, progress, checks. The table on screen, the report and
-`comparison.json` are all made from this and from nothing else."""
+`comparison.json` are all made from this and from nothing else; to JSON by `as_dict`, back by `from_dict`."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 Verdict = Literal["better", "worse", "no difference shown", "not decidable"]
 Outcome = Literal["met", "not met", "not decidable"]
@@ -18,7 +20,9 @@ class Interval:
     low: float | None = None
     high: float | None = None
     method: str = "none"
-    """t over seeds | bootstrap over seeds and examples | bootstrap over examples | none"""
+    """t over seeds and examples | t over seeds | bootstrap over examples | bootstrap over seeds and examples |
+    binomial over examples, all alike | of those that got there | none. What each covers is in docs/comparison.md;
+    `bootstrap over examples` is about the very models of one seed, and says nothing about another seed."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,19 @@ class Difference:
     """An arm less the base arm, paired by seed and by example."""
 
     interval: Interval
+    """Of `level`, below: it leaves 0 out exactly where the corrected p says so."""
     p: float | None
     p_corrected: float | None
     """Holm's, over the arms that are compared in this figure."""
     verdict: Verdict
     why: str
     """One sentence, for a person."""
+    level: float = 0.95
+    """Of its interval: with a correction for several arms it is more than the comparison's own."""
+    seeds: list[int] = field(default_factory=list)
+    """The seeds that both arms have."""
+    num_examples: int | None = None
+    """The examples that both arms were measured on, where the figure has a value an example."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,8 @@ class Compute:
     supervised_tokens: float
     epochs: float
     repeats: float
-    train_flops: float
+    train_flops: float | None
+    """By formula (docs/comparison.md); None when a run did not say how large its model is."""
     label_flops: float
     """What labels, scores and searches cost that only this arm needs."""
     seconds: float
@@ -88,7 +100,7 @@ class ArmProgress:
     at_marks: list[Interval | None]
     """The loss at each mark, between evaluations by straight line; None where no run of the arm got there."""
     tokens_to_base: Interval | None
-    """Tokens until the base arm's final held-out loss; None when no run reached it."""
+    """Tokens until the base arm's final held-out loss, over the runs that reached it; None when none did."""
     seconds_to_base: Interval | None
     reached: str
     """Such as `2 of 3`: runs that reached the base arm's final loss."""
@@ -138,7 +150,49 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; seeds become text there, as JSON has it."""
-        return asdict(self)
+        return _plain(asdict(self))
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> Comparison:
+        """What `as_dict` gave, after its way through JSON."""
+        return _read(cls, tree)
 
     def cell(self, arm: str, metric: str) -> Cell | None:
         return next((cell for cell in self.cells if (cell.arm, cell.metric) == (arm, metric)), None)
+
+    def __str__(self) -> str:
+        from .render import as_text
+
+        return as_text(self)
+
+    def _repr_markdown_(self) -> str:
+        from .render import as_markdown
+
+        return as_markdown(self)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _read(kind: Any, value: Any) -> Any:
+    """A value as its type says: the dataclasses of this file, and lists, tuples and mappings of them."""
+    origin, inside = get_origin(kind), get_args(kind)
+    if value is None:
+        return float("nan") if kind is float else None  # JSON has no NaN
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return kind(
+            **{part.name: _read(hints[part.name], value[part.name]) for part in fields(kind) if part.name in value}
+        )
+    if origin in (Union, types.UnionType):
+        return _read(next(part for part in inside if part is not type(None)), value)
+    if origin is list:
+        return [_read(inside[0], inner) for inner in value]
+    if origin is tuple:
+        return tuple(_read(part, inner) for part, inner in zip(inside, value, strict=True))
+    if origin is dict:
+        return {inside[0](key): _read(inside[1], inner) for key, inner in value.items()}
+    return float(value) if kind is float else value

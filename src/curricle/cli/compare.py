@@ -1,0 +1,39 @@
+"""`curricle compare`: finished runs beside each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Runs = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN...", help="Folders: runs/NAME, runs/NAME/ARM or runs/NAME/ARM/seed-0, one or several."),
+]
+Base = Annotated[
+    str | None, typer.Option(metavar="ARM", help="The arm that the others are compared with; by default the first.")
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it as JSON, too.")]
+
+
+def compare(runs: Runs, base: Base = None, output: Output = None) -> None:
+    """Compare finished runs, of one experiment or of several.
+
+    Each figure comes with its interval over seeds and examples, its difference from the base arm and a verdict; then
+    what the arms cost, how fast they learned, what stays open and what makes the comparison less than fair.
+
+    \b
+    Example:
+      curricle compare runs/quickstart
+      curricle compare runs/old/base runs/new/base --base old/base -o comparison.json
+
+    In Python: curricle.compare("runs/old/base", "runs/new/base", base="old/base")
+    """
+    from ..experiments.compare import compare as compare_runs
+    from ..runtime.files import write_json
+
+    comparison = compare_runs(*runs, base=base)
+    if output is not None:
+        write_json(output, comparison.as_dict())
+    typer.echo(str(comparison))

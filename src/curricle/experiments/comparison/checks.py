@@ -1,0 +1,197 @@
+"""The recipe's `checks:`, the sources' success lines: read before training, judged after it.
+
+    <figure> <op> <value>        op: >  >=  <  <=
+    value: 70 | 3% | phase1 | phase1 + 5 | 0.6 * phase1        (an arm's name: that arm's same figure)
+
+A measured figure is judged by its interval, as it is about examples and seeds that were not tried: it is met when all
+of the interval is on the right side, not decidable when the threshold lies inside. A figure of the run itself (a norm,
+a time) is a fact about each run: it is met when every run meets it and not met when none does.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ...errors import RecipeError, nearest
+from .config import CheckConfig, ComparisonConfig
+from .contrast import Contrast, difference, own_figure
+from .facts import ArmFacts
+from .run_figures import IN_PERCENT, RUN_FIGURES, YES_NO, run_figure
+from .shape import CheckOutcome, Outcome
+
+OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_CHECK = re.compile(r"(?P<figure>[^\s<>=]+)(?:\s*(?P<op>>=|<=|>|<)\s*(?P<value>\S.*))?")
+_PLAIN = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<percent>%)?")
+_OTHER = re.compile(
+    rf"(?:(?P<factor>{_NUMBER})\s*\*\s*)?(?P<arm>\w[\w.=+-]*)(?:\s+(?P<sign>[+-])\s*(?P<offset>{_NUMBER}))?"
+)
+FORM = "a check is `<figure> <op> <value>`, such as `rouge.sum > 70`, `loss < base` or `seconds < 0.6 * base`"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line, read: the figure must be `op` than `factor` times the figure of arm `other`, plus `offset`."""
+
+    arm: str | None
+    figure: str
+    op: str
+    offset: float
+    other: str | None
+    factor: float
+    text: str
+    otherwise: str
+
+    def holds(self, value: float, threshold: float) -> bool:
+        return OPERATORS[self.op](value, threshold)
+
+
+def check_figures(known_metrics: Iterable[str]) -> list[str]:
+    """Every figure that a check may name: what the recipe measures, and what a run's books hold."""
+    return list(dict.fromkeys([*known_metrics, *RUN_FIGURES]))
+
+
+def parse_checks(checks: Sequence[CheckConfig], known_metrics: Iterable[str], known_arms: Sequence[str]) -> list[Check]:
+    """Read the lines; an unknown figure or arm is refused with the nearest one. Fit to run before training."""
+    figures = check_figures(known_metrics)
+    return [_parse(check, figures, known_arms, f"checks[{i}]") for i, check in enumerate(checks)]
+
+
+def _parse(written: CheckConfig, figures: Sequence[str], arms: Sequence[str], place: str) -> Check:
+    where = f"{place} `{written.check}`"
+    found = _CHECK.fullmatch(written.check.strip())
+    if found is None:
+        raise RecipeError(f"{where}: {FORM}")
+    figure = found["figure"]
+    if figure not in figures:
+        raise RecipeError(f"{where}: no figure `{figure}` will be measured; {nearest(figure, figures)}")
+    if written.arm is not None and written.arm not in arms:
+        raise RecipeError(f"{where}: no arm `{written.arm}`; {nearest(written.arm, arms)}")
+    if found["op"] is None and figure not in YES_NO:
+        raise RecipeError(f"{where}: {FORM}")
+    op, value = found["op"] or ">=", found["value"] or "1"
+    offset, other, factor = _value(value.strip(), figure, arms, where)
+    if other is not None and other == written.arm:
+        raise RecipeError(f"{where}: arm `{other}` is compared with itself; name another arm")
+    return Check(written.arm, figure, op, offset, other, factor, written.check.strip(), written.otherwise)
+
+
+def _value(text: str, figure: str, arms: Sequence[str], where: str) -> tuple[float, str | None, float]:
+    """(number, None, 0), or (what is added, the other arm, what it is multiplied by)."""
+    if text not in arms and (plain := _PLAIN.fullmatch(text)):
+        if plain["percent"] and figure in RUN_FIGURES and figure not in IN_PERCENT:
+            raise RecipeError(f"{where}: `{figure}` is not in percent; write a number, or `0.6 * <arm>` for a share")
+        return float(plain["number"]), None, 0.0
+    if text in arms:
+        return 0.0, text, 1.0
+    found = _OTHER.fullmatch(text)
+    if found is None:
+        raise RecipeError(f"{where}: `{text}` is no value; allowed are 70, 3%, <arm>, <arm> + 5 and 0.6 * <arm>")
+    if found["arm"] not in arms:
+        raise RecipeError(f"{where}: no arm `{found['arm']}`; {nearest(found['arm'], arms)}")
+    offset = float(f"{found['sign']}{found['offset']}") if found["offset"] else 0.0
+    return offset, found["arm"], float(found["factor"] or 1.0)
+
+
+# ---- judging --------------------------------------------------------------------------------------------------------
+
+
+def judge(checks: Sequence[Check], arms: Sequence[ArmFacts], config: ComparisonConfig) -> list[CheckOutcome]:
+    """Each line for each arm it is about. A line about every arm leaves out the arm it compares with and, for a figure
+    of the training, arms that nobody trained."""
+    by_name = {arm.name: arm for arm in arms}
+    outcomes = []
+    for check in checks:
+        for arm in arms:
+            everyone = (
+                check.arm is None and arm.name != check.other and (arm.trained or check.figure not in RUN_FIGURES)
+            )
+            if arm.name == check.arm or everyone:
+                other = by_name.get(check.other) if check.other else None
+                outcomes.append(_judge(check, arm, other, config))
+    return outcomes
+
+
+def _judge(check: Check, arm: ArmFacts, other: ArmFacts | None, config: ComparisonConfig) -> CheckOutcome:
+    of_run = check.figure in RUN_FIGURES
+    outcome, measured, why = _by_run(check, arm, other) if of_run else _by_interval(check, arm, other, config)
+    return CheckOutcome(arm.name, check.text, outcome, measured, why, check.otherwise)
+
+
+def _by_run(check: Check, arm: ArmFacts, other: ArmFacts | None) -> tuple[Outcome, str, str]:
+    """The facts of each run, against those of the other arm's run of the same seed."""
+    held: list[bool] = []
+    shown: list[str] = []
+    for seed, run in arm.runs.items():
+        beside = other.run_of(seed) if other else None
+        value = run_figure(run, check.figure)
+        base = run_figure(beside, check.figure) if beside else 0.0 if other is None else None
+        if value is None or base is None:
+            continue
+        threshold = check.factor * base + check.offset
+        held.append(check.holds(value, threshold))
+        shown.append(f"{value:.4g}" + (f" against {threshold:.4g}" if other else ""))
+    if not held:
+        return "not decidable", "-", _lacking(check, arm, other)
+    outcome: Outcome = "met" if all(held) else "not decidable" if any(held) else "not met"
+    runs = "one run" if len(held) == 1 else f"{sum(held)} of {len(held)} runs meet it"
+    return outcome, ", ".join(shown), runs
+
+
+def _by_interval(
+    check: Check, arm: ArmFacts, other: ArmFacts | None, config: ComparisonConfig
+) -> tuple[Outcome, str, str]:
+    if other is None:
+        contrast, threshold = own_figure(arm, check.figure, config), check.offset
+    else:
+        contrast, threshold = difference(arm, other, check.figure, config, check.factor), check.offset
+    if contrast is None:
+        return "not decidable", "-", _lacking(check, arm, other)
+    if contrast.problem and contrast.problem != "one seed":
+        return "not decidable", f"{contrast.estimate.mean:.4g}", contrast.problem
+    contrast = replace(contrast, problem="")
+    value, interval = contrast.estimate.mean, contrast.interval(config.level)
+    name = f"{check.figure}" if other is None else f"{check.figure} less {_times(check)}"
+    rests = _rests(contrast)
+    if interval.low is None or interval.high is None:
+        outcome: Outcome = "met" if check.holds(value, threshold) else "not met"
+        return outcome, f"{value:.4g}", f"{name} is {value:.4g}; no interval can be drawn from {rests}"
+    measured = f"{value:.4g} [{interval.low:.4g}, {interval.high:.4g}]"
+    sides = {check.holds(bound, threshold) for bound in (interval.low, interval.high)}
+    if len(sides) == 2:
+        return "not decidable", measured, f"{threshold:g} lies inside the interval of {name} over {rests}"
+    side = "above" if interval.low >= threshold else "below"
+    outcome = "met" if sides == {True} else "not met"
+    return outcome, measured, f"the whole interval of {name} is {side} {threshold:g}, over {rests}"
+
+
+def _times(check: Check) -> str:
+    return check.other or "" if check.factor == 1 else f"{check.factor:g} * {check.other}"
+
+
+def _rests(contrast: Contrast) -> str:
+    seeds = len(contrast.seeds)
+    text = f"{seeds} seed" + ("" if seeds == 1 else "s")
+    return f"{text} and {contrast.num_examples:,} examples" if contrast.num_examples else text
+
+
+def _lacking(check: Check, arm: ArmFacts, other: ArmFacts | None) -> str:
+    """Why there is no figure."""
+    for side in [arm, *([other] if other else [])]:
+        if check.figure in RUN_FIGURES:
+            has = any(run_figure(run, check.figure) is not None for run in side.runs.values())
+            reason = "fewer than two epochs were trained" if check.figure in YES_NO else "no step was logged"
+        else:
+            has = any(check.figure in run.metrics for run in side.runs.values())
+            reason = "it was not measured there"
+        if not has:
+            return f"{side.name} has no {check.figure}: {reason if side.trained else 'it was not trained'}"
+    return f"{arm.name} and {other.name if other else ''} have no seed in common with a {check.figure}"

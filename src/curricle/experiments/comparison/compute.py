@@ -1,0 +1,87 @@
+"""What an arm cost. Training by formula, a token at a time (docs/comparison.md has the derivation):
+
+    M  weights without the embedding and the output head      forward 2 M, gradients of activations 2 M,
+    M' those of them that learn                               gradients of weights 2 M'
+    H V  the output head, at answer tokens only               4 H V, and 2 H V more where it learns
+    attention over a document of T tokens                     12 L H T, halved, as nothing looks ahead
+
+so a full training is the usual 6 M a token, and LoRA on a frozen base about 4 M. A recomputation that spares memory is
+no work of the model and is not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .facts import ArmFacts, RunFacts
+from .shape import Compute
+
+UNEQUAL = 0.01
+"""Arms whose tokens or steps differ by more than this share did not get the same."""
+
+
+def train_flops(results: dict[str, Any]) -> float | None:
+    """Of a whole run; None when it does not say how large its model is."""
+    tokens, answers = results.get("tokens") or 0, results.get("supervised_tokens") or 0
+    if not tokens:
+        return 0.0
+    size = results.get("model")
+    if not size:
+        return None
+    body = size["num_parameters"] - size["num_embedding"]
+    whole = size["num_trainable"] >= size["num_parameters"]
+    learning = body if whole else min(size["num_trainable"], body)
+    head = size["hidden"] * size["vocab"]
+    train = (results.get("data") or {}).get("train") or {}
+    length = train["tokens"] / train["examples"] if train.get("examples") else 0.0
+    attention = 6 * size["num_layers"] * size["hidden"] * length
+    return tokens * (4.0 * body + 2.0 * learning + attention) + answers * head * (6.0 if whole else 4.0)
+
+
+def arm_compute(arm: ArmFacts) -> Compute:
+    """Means over the arm's seeds."""
+    runs = [run.results for run in arm.runs.values()]
+    flops = [train_flops(run) for run in runs]
+    return Compute(
+        arm=arm.name,
+        steps=_mean(runs, "steps"),
+        tokens=_mean(runs, "tokens"),
+        supervised_tokens=_mean(runs, "supervised_tokens"),
+        epochs=_mean(runs, "epochs"),
+        repeats=_mean(runs, "repeats"),
+        train_flops=None if None in flops else float(np.mean([each for each in flops if each is not None])),
+        label_flops=_mean(runs, "label_flops"),
+        seconds=_mean(runs, "seconds"),
+        tokens_per_second=float(np.mean([tokens_per_second(run) for run in arm.runs.values()])),
+        peak_memory_bytes=_mean(runs, "peak_memory_bytes"),
+    )
+
+
+def tokens_per_second(run: RunFacts) -> float:
+    """Over the steps alone: loading, evaluations and saving are not in it."""
+    seconds = sum(row["seconds"] for row in run.steps)
+    return (run.results.get("tokens") or 0) / seconds if seconds else 0.0
+
+
+def unequal(arms: Sequence[Compute], base: str) -> list[str]:
+    """A line for each arm that was not trained on as many tokens, or for as many steps, as the base arm."""
+    [reference] = [each for each in arms if each.arm == base]
+    lines = []
+    for each in arms:
+        for what in ("tokens", "steps"):
+            own, other = getattr(each, what), getattr(reference, what)
+            if own and other and abs(own - other) > UNEQUAL * other:
+                lines.append(
+                    f"{each.arm} was trained on {own:,.0f} {what} and {base} on {other:,.0f} "
+                    f"({(own - other) / other:+.0%}): what differs may be due to that"
+                    if what == "tokens"
+                    else f"{each.arm} took {own:,.0f} steps and {base} {other:,.0f} ({(own - other) / other:+.0%})"
+                )
+    return lines
+
+
+def _mean(runs: Sequence[dict[str, Any]], name: str) -> float:
+    return float(np.mean([run.get(name) or 0 for run in runs]))

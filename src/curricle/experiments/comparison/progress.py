@@ -1,0 +1,93 @@
+"""How fast an arm learns: its held-out loss at equal token marks, and what it took to reach the base arm's last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .facts import ArmFacts, RunFacts
+from .shape import ArmProgress, Interval, Progress
+from .statistics import Sample, estimate
+
+NUM_MARKS = 8
+Curve = list[tuple[int, float]]
+
+
+def curve_of(run: RunFacts) -> Curve:
+    """(tokens trained, held-out loss) at each evaluation; of two at one place the later counts."""
+    return sorted({int(row["tokens_trained"]): float(row["loss"]) for row in run.evaluations}.items())
+
+
+def build_progress(arms: Sequence[ArmFacts], base: ArmFacts, level: float) -> Progress:
+    """Marks lie evenly over what the longest run was trained on; an arm says nothing where it was not evaluated yet or
+    had ended."""
+    curves = {arm.name: {seed: curve_of(run) for seed, run in arm.runs.items()} for arm in arms if arm.trained}
+    ends = [curve[-1][0] for runs in curves.values() for curve in runs.values() if curve]
+    longest = max(ends, default=0)
+    marks = [round(longest * k / NUM_MARKS) for k in range(1, NUM_MARKS + 1)] if longest else []
+    return Progress(
+        marks, {arm.name: _arm(arm, base, marks, level) for arm in arms if any(curves.get(arm.name, {}).values())}
+    )
+
+
+def _arm(arm: ArmFacts, base: ArmFacts, marks: Sequence[int], level: float) -> ArmProgress:
+    curves = {seed: curve for seed, run in arm.runs.items() if (curve := curve_of(run))}
+    at_marks = [
+        _interval([loss for curve in curves.values() if (loss := at(curve, mark)) is not None], level) for mark in marks
+    ]
+    found, num_pairs = [], 0
+    for seed, curve in curves.items():
+        other = base.run_of(seed)
+        target = curve_of(other)[-1:] if other else []
+        num_pairs += bool(target)
+        tokens = first_at(curve, target[0][1]) if target else None
+        if tokens is not None:
+            found.append((tokens, seconds_at(arm.runs[seed], tokens)))
+    tokens_to_base = _interval([tokens for tokens, _ in found], level)
+    seconds_to_base = _interval([seconds for _, seconds in found if seconds is not None], level)
+    if len(found) < num_pairs:  # the others would have taken longer: of these alone no interval is true
+        tokens_to_base, seconds_to_base = (_of_some(interval) for interval in (tokens_to_base, seconds_to_base))
+    return ArmProgress(curves, at_marks, tokens_to_base, seconds_to_base, f"{len(found)} of {num_pairs}")
+
+
+def at(curve: Curve, tokens: float) -> float | None:
+    """The loss at a number of tokens, by straight line between evaluations; None outside of them."""
+    if not curve or not curve[0][0] <= tokens <= curve[-1][0]:
+        return None
+    return float(np.interp(tokens, [x for x, _ in curve], [y for _, y in curve]))
+
+
+def first_at(curve: Curve, loss: float) -> float | None:
+    """The first number of tokens with at most this loss, by straight line between evaluations."""
+    before: tuple[int, float] | None = None
+    for tokens, value in curve:
+        if value <= loss:
+            if before is None:
+                return float(tokens)
+            share = (before[1] - loss) / (before[1] - value)
+            return before[0] + share * (tokens - before[0])
+        before = (tokens, value)
+    return None
+
+
+def seconds_at(run: RunFacts, tokens: float) -> float | None:
+    """Seconds of training, without evaluations and saving, until so many tokens."""
+    steps = run.steps
+    if not steps:
+        return None
+    seconds = np.cumsum([row["seconds"] for row in steps])
+    return float(np.interp(tokens, [0, *(row["tokens"] for row in steps)], [0.0, *seconds]))
+
+
+def _interval(values: Sequence[float], level: float) -> Interval | None:
+    """A t over seeds; of one seed only the value."""
+    if not values:
+        return None
+    found = estimate([(1.0, Sample(np.array(values, dtype=np.float64)))])
+    bounds = found.bounds(level)
+    return Interval(found.mean, *bounds, found.method) if bounds else Interval(found.mean)
+
+
+def _of_some(interval: Interval | None) -> Interval | None:
+    return None if interval is None else Interval(interval.mean, method="of those that got there")
