@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data.prepare import prepare
     from .errors import CurricleError
+    from .experiments.compare import compare
     from .experiments.evaluate import evaluate
     from .experiments.recipe import Recipe
     from .experiments.run import run, train
@@ -24,6 +25,7 @@ __all__ = [
     "Recipe",
     "SFTTrainer",
     "Trainer",
+    "compare",
     "evaluate",
     "export",
     "prepare",
@@ -37,6 +39,7 @@ _HOMES = {
     "Recipe": "experiments.recipe",
     "SFTTrainer": "training.sft",
     "Trainer": "training.hf",
+    "compare": "experiments.compare",
     "evaluate": "experiments.evaluate",
     "export": "training.export",
     "prepare": "data.prepare",

@@ -14,7 +14,7 @@ import typer
 
 from ..errors import CurricleError
 from ..runtime.ranks import rank, world_size
-from . import data, doctor, inspect, model, recipe, train, use, watch
+from . import compare, data, doctor, inspect, model, recipe, train, use, watch
 from .options import help_when_bare
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
@@ -33,6 +33,7 @@ for command in (
     train.run,
     train.train,
     watch.watch,
+    compare.compare,
     use.evaluate,
     recipe.init,
     recipe.schema,

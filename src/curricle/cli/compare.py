@@ -9,7 +9,7 @@ import typer
 
 Runs = Annotated[
     list[Path],
-    typer.Argument(metavar="RUN...", help="Folders: runs/NAME, runs/NAME/ARM or runs/NAME/ARM/seed-0, one or several."),
+    typer.Argument(metavar="RUN", help="Folders: runs/NAME, runs/NAME/ARM or runs/NAME/ARM/seed-0, one or several."),
 ]
 Base = Annotated[
     str | None, typer.Option(metavar="ARM", help="The arm that the others are compared with; by default the first.")
