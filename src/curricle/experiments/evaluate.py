@@ -16,7 +16,7 @@ from ..evaluation.measure import Measured, measure_texts
 from ..runtime.config import Section
 from ..runtime.files import write_json
 from ..runtime.progress import say
-from .document import Place, parse_value
+from .document import Place, Places, parse_value
 from .environment import versions
 from .overrides import overlay, read_sets
 from .predictions import match, read_predictions
@@ -110,7 +110,7 @@ def read_metrics(asked: Sequence[str]) -> list[Any]:
     """`rouge:tokenizer=eojeol,multi_ref=max` as the entry {metric: rouge, tokenizer: eojeol, multi_ref: max}. Of two
     entries of one metric the later is named after its options."""
     trees: list[dict[str, Any]] = []
-    places = {}
+    places: Places = {}
     for number, text in enumerate(asked):
         metric, _, options = text.partition(":")
         tree = {"metric": metric.strip(), **_options(options, f"--metric {text}")}

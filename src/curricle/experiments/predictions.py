@@ -139,7 +139,7 @@ def match(
         predictions=[answers.get(id_, "") for id_, _ in scored],
         references=[texts for _, texts in scored],
         notes=notes,
-        files=[{"path": str(path), "sha256": sha256_file(path)} for path in (predictions.path, *rows.source_paths)],
+        files=[{"path": str(path), "sha256": sha256_file(path)} for path in (str(predictions.path), *rows.source_paths)],
     )
 
 

@@ -163,7 +163,8 @@ def _expected(recipe: Tree, folder: Path) -> list[tuple[str, int]]:
 
 
 def _settings(recipe: Tree, arm: str) -> Tree:
-    return overlay(recipe, (recipe.get("arms") or {}).get(arm) or {})
+    settings: Tree = overlay(recipe, (recipe.get("arms") or {}).get(arm) or {})
+    return settings
 
 
 class _Found:
@@ -188,7 +189,7 @@ class _Found:
     def pace(self) -> float | None:
         """Seconds a step: of the last steps, or of the whole run once that is over."""
         if self.results.get("steps"):
-            return self.results.get("seconds", 0.0) / self.results["steps"]
+            return float(self.results.get("seconds", 0.0) / self.results["steps"])
         return _mean([row["seconds"] for row in self.rows if "seconds" in row])
 
     @property
