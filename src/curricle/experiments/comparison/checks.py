@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...errors import RecipeError, nearest
@@ -115,12 +115,20 @@ def judge(checks: Sequence[Check], arms: Sequence[ArmFacts], config: ComparisonC
                 check.arm is None and arm.name != check.other and (arm.trained or check.figure not in RUN_FIGURES)
             )
             if arm.name == check.arm or everyone:
-                other = by_name.get(check.other) if check.other else None
-                outcomes.append(_judge(check, arm, other, config))
+                outcomes.append(_judge(check, arm, by_name, config))
+        if check.arm is not None and check.arm not in by_name:
+            outcomes.append(_not_run(check, check.arm, check.arm))
     return outcomes
 
 
-def _judge(check: Check, arm: ArmFacts, other: ArmFacts | None, config: ComparisonConfig) -> CheckOutcome:
+def _not_run(check: Check, arm: str, absent: str) -> CheckOutcome:
+    return CheckOutcome(arm, check.text, "not decidable", "-", f"{absent} has no finished run yet", check.otherwise)
+
+
+def _judge(check: Check, arm: ArmFacts, by_name: Mapping[str, ArmFacts], config: ComparisonConfig) -> CheckOutcome:
+    if check.other is not None and check.other not in by_name:
+        return _not_run(check, arm.name, check.other)
+    other = by_name[check.other] if check.other is not None else None
     of_run = check.figure in RUN_FIGURES
     outcome, measured, why = _by_run(check, arm, other) if of_run else _by_interval(check, arm, other, config)
     return CheckOutcome(arm.name, check.text, outcome, measured, why, check.otherwise)
