@@ -63,9 +63,22 @@ def test_a_prompt_read_once_gives_what_each_candidate_alone_gives(
     assert capsys.readouterr().err == ""  # no word that prompts could not be shared
 
 
+def test_ranks_share_the_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a process group nothing is summed, so each rank shows what it has computed itself."""
+    net, asked = model().eval(), choices(7)
+    whole = np.concatenate(candidate_scores(net, asked, Rows(64)))
+    monkeypatch.setattr(ranking, "_shares_prompts", lambda *_: True)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    shares = []
+    for number in range(3):
+        monkeypatch.setenv("RANK", str(number))
+        shares.append(np.concatenate(candidate_scores(net, asked, Rows(64))))
+    assert sum(shares) == pytest.approx(whole, rel=1e-5)
+
+
 def test_a_memory_that_is_no_list_of_keys_is_not_shared(capsys: pytest.CaptureFixture[str]) -> None:
     net = model("mamba", "eager", num_hidden_layers=2, state_size=4).eval()
-    asked = choices(3)[1:]
+    asked = choices(3)
     found = candidate_scores(net, asked, Rows(64, packing="none"))
     for choice, scores in zip(asked, found, strict=True):
         assert scores == pytest.approx([slow(net, choice.prompt, one) for one in choice.candidates], rel=1e-4)

@@ -59,3 +59,17 @@ def test_the_model_goes_on_training() -> None:
     token_losses_of(net, table(3), Rows(64))
     assert net.training
     assert not any(module._forward_hooks for module in net.modules())
+
+
+@pytest.mark.parametrize("world", [2, 3, 7])
+def test_ranks_share_the_work_and_leave_nothing_out(world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a process group nothing is summed, so each rank shows what it has computed itself."""
+    net, examples = model().eval(), table(11)
+    whole = token_losses_of(net, examples, Rows(32)).values
+    monkeypatch.setenv("WORLD_SIZE", str(world))
+    shares = []
+    for rank in range(world):
+        monkeypatch.setenv("RANK", str(rank))
+        shares.append(token_losses_of(net, examples, Rows(32)).values)
+    assert sum(shares) == pytest.approx(whole, rel=1e-5)
+    assert (np.sum([share != 0 for share in shares], axis=0) == 1).all()

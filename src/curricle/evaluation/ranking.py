@@ -7,7 +7,7 @@
 
 Candidates of a prompt share all that comes before them, so the model reads the prompt once, keeps its keys and values,
 and reads the candidates beside each other after it. A model whose memory is no such list, or for which this gives other
-numbers on the first row, reads every candidate with its prompt.
+numbers on the longest prompt, reads every candidate with its prompt.
 """
 
 from __future__ import annotations
@@ -163,12 +163,13 @@ def candidate_scores(
     model.eval()
     try:
         with torch.no_grad(), HeadTap(model) as tap:
-            first = _read_whole(model, choices[:1], rows, batch_size)
-            if _shares_prompts(model, tap, choices[0], first[0]):
+            longest = max(choices, key=lambda choice: len(choice.prompt))  # where a window or a memory would show
+            [whole] = _read_whole(model, [longest], rows, batch_size)
+            if _shares_prompts(model, tap, longest, whole):
                 sums = _read_shared(model, tap, choices)
             else:
                 say("hits: this model keeps no prompt in memory that candidates could share: each reads its own")
-                sums = first + _read_whole(model, choices[1:], rows, batch_size)
+                sums = _read_whole(model, choices, rows, batch_size)
     finally:
         model.train(was_training)
     if by == "sum":
