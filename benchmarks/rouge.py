@@ -104,7 +104,7 @@ def compare(name: str, pairs: list[Pair], target: float | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="DialogSum's test file, instead of made-up text")
-    parser.add_argument("--pairs", type=int, default=2000)
+    parser.add_argument("--pairs", type=int, default=4000)
     options = parser.parse_args()
     pairs = real(options.data, options.pairs) if options.data else made_up(options.pairs)
 

@@ -123,6 +123,19 @@ def test_the_best_reference_is_taken_for_each_figure() -> None:
 
 
 @pytest.mark.parametrize(
+    ("reference", "note"),
+    [
+        ("a cat", "as rouge-score 0.1.2, english"),
+        ("#abc#은 밥을", "as rouge-score 0.1.2, english, blind to 50% of the references' letters"),
+        ("“ … ”", "as rouge-score 0.1.2, english"),
+    ],
+)
+def test_what_english_words_leave_out_is_noted(reference: str, note: str) -> None:
+    assert rouge(["a"], [[reference]], tokenizer="english")[0].note == note
+    assert "blind" not in rouge(["a"], [[reference]])[0].note
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"multi_ref": "mx"}, "did you mean `max`"),

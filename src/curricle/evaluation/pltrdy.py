@@ -44,10 +44,10 @@ def _sentences(text: str, cut: Words) -> list[list[str]]:
 
 def _counts(predicted: list[list[str]], given: list[list[str]]) -> tuple[list[int], list[int], list[int]]:
     """Overlap, size of the prediction and size of the reference, for ROUGE-1, -2 and -L."""
-    mine, theirs = _ngrams(predicted), _ngrams(given)
+    (words, pairs), (other_words, other_pairs) = _ngrams(predicted), _ngrams(given)
     union = {sentence[place] for sentence in predicted for place in union_of_common(given, sentence)}
-    overlap = [*(len(a & b) for a, b in zip(mine, theirs, strict=True)), len(union)]
-    return overlap, [len(mine[0]), len(mine[1]), len(mine[0])], [len(theirs[0]), len(theirs[1]), len(theirs[0])]
+    overlap = [len(words & other_words), len(pairs & other_pairs), len(union)]
+    return overlap, [len(words), len(pairs), len(words)], [len(other_words), len(other_pairs), len(other_words)]
 
 
 def _ngrams(sentences: list[list[str]]) -> tuple[set[str], set[tuple[str, str]]]:

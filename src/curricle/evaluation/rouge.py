@@ -79,6 +79,7 @@ def rouge(
         raise RecipeError(f"multi_ref `{multi_ref}`: {nearest(multi_ref, ['mean', 'max'])}")
     columns = dict(zip(names, 100 * per_example.T, strict=True))
     columns["sum"] = columns["rouge1"] + columns["rouge2"] + columns["rougeL"]
+    note += _blindness(references) if tokenizer == "english" else ""
     note += "" if quantity == "f1" else f", {quantity}"
     note += "" if len(pairs) == len(predictions) else f", {multi_ref} over references"
     return [mean_score(name, column, note=note) for name, column in columns.items()]
@@ -90,6 +91,15 @@ def rouge_pair(
     """Of one pair, in 0..1. For many pairs `rouge` is a hundred times faster a pair."""
     values = google_counts([(prediction, reference)], words(tokenizer)).values(quantity)
     return dict(zip(NAMES, values[0].tolist(), strict=True))
+
+
+def _blindness(references: Sequence[Sequence[str]]) -> str:
+    """English words have no letter outside a-z: whose figure rests on what is left should read how much that is."""
+    texts = [text for given in references for text in given]
+    if all(map(str.isascii, texts)):
+        return ""
+    seen = [letter.isascii() for text in texts for letter in text if letter.isalpha()]
+    return f", blind to {1 - sum(seen) / len(seen):.0%} of the references' letters" if seen else ""
 
 
 def _values(
