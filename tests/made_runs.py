@@ -11,10 +11,28 @@ from typing import Any
 import numpy as np
 import orjson
 
+from curricle.experiments.comparison.build import build_comparison
+from curricle.experiments.comparison.config import CheckConfig
+from curricle.experiments.comparison.facts import read_arm
+from curricle.experiments.comparison.shape import Comparison
+
 LATIN = [
     a + b for a in ("ka", "lo", "mi", "ten", "sur", "vel", "no", "bra") for b in ("re", "da", "shi", "n", "pol", "mo")
 ]
 HANGUL = [a + b for a in "가나다라마바사아자차" for b in ("은", "는", "를", "에서", "하다", "고")]
+MODEL = {
+    "num_parameters": 5e6,
+    "num_embedding": 1e6,
+    "num_trainable": 5e6,
+    "hidden": 256,
+    "vocab": 4000,
+    "num_layers": 4,
+}
+SETTINGS: dict[str, Any] = {
+    "trainer": "hf",
+    "curriculum": {"strategy": "none"},
+    "evaluation": [{"metric": "loss", "name": None}, {"metric": "foreign_script", "allow": ["Hangul", "Latin"]}],
+}
 
 
 @dataclass(frozen=True)
@@ -25,12 +43,22 @@ class MadeArm:
     end: float
     right: float
     changes: dict[str, Any] = field(default_factory=dict)
-    trained: bool = True
+    """Of its settings, as an arm of a recipe has them."""
+
+    @property
+    def trained(self) -> bool:
+        return self.changes.get("trainer") != "none"
 
 
 ARMS = (
     MadeArm("shuffled", 2.10, 0.45),
-    MadeArm("curriculum", 1.95, 0.55, {"curriculum.strategy": "length"}),
+    MadeArm("curriculum", 1.95, 0.55, {"curriculum": {"strategy": "length"}}),
+)
+
+
+CHECKS = (
+    CheckConfig(arm="curriculum", check="overlap > 5", otherwise="Run `curricle inspect masks`."),
+    CheckConfig(arm="curriculum", check="loss < 1", otherwise="Go back to the <b>phase</b> before."),
 )
 
 
@@ -53,6 +81,11 @@ def write_runs(
             curve = _write_curves(run, arm, steps, rng) if arm.trained else []
             _write_answers(run, arm, seed, asked, steps, curve, rng, hostile)
     return folder
+
+
+def made_comparison(folder: Path, arms: Sequence[MadeArm] = ARMS, checks: Sequence[CheckConfig] = CHECKS) -> Comparison:
+    """What is said of the runs in a folder, the first arm as the base."""
+    return build_comparison("dialogue summaries", folder, [read_arm(folder / arm.name) for arm in arms], checks=checks)
 
 
 def _examples(rng: np.random.Generator, num: int, words: int) -> list[dict[str, Any]]:
@@ -121,7 +154,7 @@ def _write_answers(
             for word in example["references"][0]
         ]
         text = " ".join(kept)
-        if hostile and i == 0:
+        if hostile and i % 2 == 0:
             text = f"</script><script>alert('{arm.name}')</script><img src=x onerror=alert(1)> & ``` | " + text
         if hostile and i == 1 and seed == 0:
             text = ""
@@ -151,7 +184,7 @@ def _write_answers(
         for name in metrics
     }
     _write(run / "results.json", _results(arm, seed, steps, metrics, info, curve))
-    _write(run / "arm.json", {"arm": arm.name, "hash": f"hash-{arm.name}", "settings": arm.changes})
+    _write(run / "arm.json", {"arm": arm.name, "hash": f"hash-{arm.name}", "settings": SETTINGS | arm.changes})
 
 
 def _results(
@@ -174,7 +207,11 @@ def _results(
         "peak_memory_bytes": 3 * 2**30,
         "seconds": 0.6 * trained,
         "trained": arm.trained,
-        "data": {"train": {"examples": 240, "ids_hash": "beef"}, "eval": {"examples": 12, "ids_hash": "cafe"}},
+        "data": {
+            "train": {"examples": 240, "tokens": 86_400, "ids_hash": "beef"},
+            "eval": {"examples": 12, "ids_hash": "cafe"},
+        },
+        "model": MODEL,
         "metrics": metrics,
         "metric_info": info,
         "domain_loss": {"daily": metrics["loss"] - 0.2, "business": 2.4},

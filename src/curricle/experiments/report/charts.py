@@ -16,8 +16,8 @@ from .words import SIGNS, count, decimals_for, direction, mean, number, percent,
 
 TOKENS = "tokens trained on"
 TABLE_ROWS = 10
-STRETCHES = 40
-"""Of a run, whose median gradient norms make the thick line."""
+PEAKS, STRETCHES = 100, 40
+"""Of a run: those whose largest gradient norms make a thin line, and whose medians the thick one."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def gradient_norms(comparison: Comparison, runs: Sequence[History]) -> Chart | N
     if not trained:
         return None
     numbers = arm_numbers(comparison)
-    peaks = [Line(thinned(run.tokens, run.grad_norm, np.max), numbers[run.arm]) for run in trained]
+    peaks = [Line(thinned(run.tokens, run.grad_norm, np.max, PEAKS), numbers[run.arm]) for run in trained]
     medians = _by_arm(comparison, trained, lambda run: thinned(run.tokens, run.grad_norm, np.median, STRETCHES))
     finite = np.concatenate([run.grad_norm[np.isfinite(run.grad_norm)] for run in trained])
     log = bool(finite.min() > 0 and finite.max() / finite.min() > 20)

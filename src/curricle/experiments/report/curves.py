@@ -239,7 +239,7 @@ def draw(drawing: Drawing, size: Size, name: str) -> str:
 
 def _axes(drawing: Drawing, x: Scale, y: Scale, narrow: bool) -> list[str]:
     parts = [text("axis", 0, 12, drawing.y.label)]
-    y_ticks = y.ticks(5)
+    y_ticks = y.ticks(7)
     for tick, said in zip(y_ticks, tick_texts(y_ticks), strict=True):
         at = y(tick)
         parts.append(f'<path class="grid" d="M{x.start:.1f} {at:.1f}H{x.end:.1f}"/>')

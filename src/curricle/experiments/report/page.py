@@ -13,14 +13,16 @@ from ...runtime.files import read_json
 from ..comparison.shape import Comparison
 from . import charts, tables
 from .curves import colour, key
+from .foreign import foreign_answers
 from .histories import histories
-from .samples import Offenders, Samples, offenders, packed, read_samples
+from .samples import Samples, packed, read_samples
 from .words import FEW_ARMS, SIGNS, decimals_for, flat, percent, plural, setting, summary
 
 FIRST = 5
 """Examples that are in the pages as plain text: all there is without JavaScript, and what Markdown shows."""
 
-MAX_OFFENDERS = 50
+MAX_FINDINGS = 50
+"""Answers in a foreign script that are listed."""
 FACTS = ("command", "recipe_hash", "git", "when", "written", "date")
 """Of the provenance, what everybody wants to see; the rest can be opened."""
 
@@ -53,7 +55,7 @@ def gather(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "domains": tables.domain_table(comparison),
         "charts": charts.curve_charts(comparison, runs),
         "panels": charts.panels(comparison),
-        "offenders": [_offenders(group) for group in offenders(samples)],
+        "foreign": foreign_answers(comparison, samples, folder),
         "samples": samples,
         "samples_said": _samples_said(samples, num_packed),
         "packed": text,
@@ -65,6 +67,7 @@ def gather(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "recipe": _recipe(folder),
         "version": version("curricle"),
         "FIRST": FIRST,
+        "MAX_FINDINGS": MAX_FINDINGS,
         "FEW_ARMS": FEW_ARMS,
     }
     return page | {"parts": _parts(page)}
@@ -98,18 +101,6 @@ def _samples_said(samples: Samples, num_packed: int) -> str:
     if samples.missing:
         said += f" Without answers: {'; '.join(samples.missing)}."
     return said
-
-
-def _offenders(group: Offenders) -> dict[str, Any]:
-    num = len(group.found)
-    shown = f", the first {MAX_OFFENDERS}" if num > MAX_OFFENDERS else ""
-    rows = [[f"{arm}, seed {seed}", str(count)] for arm, seed, count in group.by_run]
-    return {
-        "label": group.label,
-        "counts": tables.Table(["run", "answers"], rows),
-        "found": group.found[:MAX_OFFENDERS],
-        "said": f"{plural(num, 'answer')}{shown}",
-    }
 
 
 def _facts(comparison: Comparison, folder: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

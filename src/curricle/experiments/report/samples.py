@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,32 +154,3 @@ def _compact(samples: Samples, num: int) -> dict[str, Any]:
 
 def _short(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
-
-
-@dataclass(frozen=True)
-class Offenders:
-    """Answers with letters of a script that is not allowed, of one measurement."""
-
-    label: str
-    found: list[tuple[str, int, str, str]]
-    """Arm, seed, example, answer."""
-    by_run: list[tuple[str, int, int]]
-    """Arm, seed, how many."""
-
-
-def offenders(samples: Samples) -> list[Offenders]:
-    """A foreign-script measurement is known by its two figures, `<label>.samples` and `<label>.characters`."""
-    names = [name for name, _ in samples.figures]
-    found = []
-    for at, name in enumerate(names):
-        label = name.removesuffix(".samples")
-        if label != name and f"{label}.characters" in names:
-            rows = [
-                (*samples.runs[answer.run], example.id, answer.prediction)
-                for example in samples.examples
-                for answer in example.answers
-                if answer.scores[at]
-            ]
-            counts = Counter((arm, seed) for arm, seed, _, _ in rows)
-            found.append(Offenders(label, rows, [(arm, seed, counts[arm, seed]) for arm, seed in samples.runs]))
-    return found

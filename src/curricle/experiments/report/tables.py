@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..comparison.shape import Comparison
-from .words import count, duration, memory, number, plain, with_spread
+from .words import common_decimals, count, duration, memory, number, plain, with_spread
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,9 @@ def marks_table(comparison: Comparison) -> Table:
     """Held-out loss at equal tokens."""
     progress = comparison.progress
     found = [own.at_marks for own in progress.arms.values()]
+    decimals = common_decimals(loss for losses in found for loss in losses if loss is not None)
     rows = [
-        [count(mark), *("–" if (loss := losses[i]) is None else with_spread(loss) for losses in found)]
+        [count(mark), *("–" if (x := losses[i]) is None else with_spread(x, decimals=decimals) for losses in found)]
         for i, mark in enumerate(progress.marks)
     ]
     measured = any(loss is not None for losses in found for loss in losses)

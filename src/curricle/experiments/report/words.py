@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..comparison.shape import Cell, Comparison, Interval, MetricInfo, Verdict
@@ -35,7 +35,7 @@ def number(value: float | None, decimals: int | None = None) -> str:
         if value and not 1e-4 <= abs(value) < 1e7:
             return f"{value:.2e}".replace("-", MINUS)
         decimals = 0 if not value else min(6, max(0, 3 - math.floor(math.log10(abs(value)))))
-    return f"{value:,.{decimals}f}".replace("-", MINUS)
+    return f"{value:z,.{decimals}f}".replace("-", MINUS)
 
 
 def decimals_of(interval: Interval) -> int | None:
@@ -53,26 +53,39 @@ def signed(value: float, decimals: int | None = None) -> str:
     return f"+{text}" if value > 0 else text
 
 
+def common_decimals(intervals: Iterable[Interval]) -> int | None:
+    """As many for all as most of them deserve, so that they line up."""
+    found = sorted(decimals for interval in intervals if (decimals := decimals_of(interval)) is not None)
+    return min(4, found[len(found) // 2]) if found else None
+
+
 def decimals_for(comparison: Comparison, metric: str) -> int | None:
-    """As many for all arms of one figure as most of its cells deserve, so that they line up."""
+    """For all arms of one figure."""
     cells = [cell for cell in comparison.cells if cell.metric == metric]
     intervals = [cell.interval for cell in cells] + [cell.difference.interval for cell in cells if cell.difference]
-    found = [decimals for interval in intervals if (decimals := decimals_of(interval)) is not None]
-    return min(4, sorted(found)[len(found) // 2]) if found else None
+    return common_decimals(intervals)
 
 
 def spread(interval: Interval, sign: bool = False, decimals: int | None = None) -> str:
     """`[40.8, 41.7]`, or nothing where nothing can be said."""
     if interval.low is None or interval.high is None:
         return ""
-    decimals = decimals_of(interval) if decimals is None else decimals
+    decimals = _shown(interval, decimals)
     show = signed if sign else number
     return f"[{show(interval.low, decimals)}, {show(interval.high, decimals)}]"
 
 
 def mean(interval: Interval, sign: bool = False, decimals: int | None = None) -> str:
+    return (signed if sign else number)(interval.mean, _shown(interval, decimals))
+
+
+def _shown(interval: Interval, decimals: int | None) -> int | None:
+    """Up to two decimals more where an end that is not 0 would be printed as 0: on which side it lies is the point."""
     decimals = decimals_of(interval) if decimals is None else decimals
-    return (signed if sign else number)(interval.mean, decimals)
+    ends = [abs(end) for end in (interval.low, interval.high) if end]
+    if decimals is None or not ends or not math.isfinite(min(ends)):
+        return decimals
+    return max(decimals, min(decimals + 2, math.ceil(-math.log10(2 * min(ends)))))
 
 
 def with_spread(interval: Interval, sign: bool = False, decimals: int | None = None) -> str:

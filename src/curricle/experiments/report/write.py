@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ...runtime.files import write_text
 from ..comparison.shape import Comparison
@@ -58,16 +58,33 @@ def _environment(autoescape: bool) -> Environment:
         "mean": words.mean,
         "cell": _cell,
         "block": _block,
+        "prose": _prose_in_html if autoescape else _prose_in_markdown,
     }
     return environment
 
 
-MEANS_SOMETHING = re.compile(r"([\\`*_\[\]<>|#~])")
+CODE = re.compile(r"`([^`]+)`")
+MEANS_SOMETHING = re.compile(r"[\\`*<>|~]|^[#+=-]|(?<!\w)_|_(?!\w)|(?<=\])[(\[:]")
+"""What Markdown would read as more than itself: marks, what starts a block at the head of a line, the middle of a link."""
 
 
 def _cell(text: Any) -> str:
-    """One line of Markdown in which nothing means anything but itself."""
-    return MEANS_SOMETHING.sub(r"\\\1", " ".join(str(text).split()))
+    """One line of Markdown that says just this."""
+    return _escaped(" ".join(str(text).split()))
+
+
+def _escaped(line: str) -> str:
+    return MEANS_SOMETHING.sub(r"\\\g<0>", line)
+
+
+def _prose_in_markdown(text: str) -> str:
+    """A sentence of ours, in which backticks are meant."""
+    parts = CODE.split(" ".join(text.split()))
+    return "".join(f"`{part.replace('|', chr(92) + '|')}`" if i % 2 else _escaped(part) for i, part in enumerate(parts))
+
+
+def _prose_in_html(text: str) -> Markup:
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def _block(text: Any) -> str:
