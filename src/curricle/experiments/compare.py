@@ -70,11 +70,11 @@ def _named(places: list[Place]) -> list[ArmFacts]:
     for folder, seed in places:
         before = seeds.get(folder, [])
         seeds[folder] = None if seed is None or before is None else [*before, seed]
-    names = [folder.resolve().name for folder in seeds]
-    return [
-        read_arm(folder, name if names.count(name) == 1 else f"{folder.resolve().parent.name}/{name}", chosen)
-        for (folder, chosen), name in zip(seeds.items(), names, strict=True)
-    ]
+    paths = [folder.resolve() for folder in seeds]
+    names = [path.name for path in paths]
+    for longer in ([f"{path.parent.name}/{path.name}" for path in paths], [str(folder) for folder in seeds]):
+        names = [name if names.count(name) == 1 else more for name, more in zip(names, longer, strict=True)]
+    return [read_arm(folder, name, chosen) for (folder, chosen), name in zip(seeds.items(), names, strict=True)]
 
 
 def _title(places: list[Place]) -> str:

@@ -1,5 +1,5 @@
-"""The statistics on simulated experiments: a difference that is none is called one at most as often as is stated, and one
-that is there is found.
+"""The statistics on simulated experiments: a difference that is none is called one at most as often as is stated, and
+one that is there is found.
 
 Value of an arm, seed and example: the example's own difficulty, which both arms share; what the arm adds to just this
 example, the same for every seed; what the seed adds to the whole run; and noise. Only the last two are the seed's.

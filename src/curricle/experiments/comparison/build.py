@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ...errors import RecipeError, nearest
 from .checks import judge, parse_checks
 from .compute import arm_compute, unequal
 from .config import CheckConfig, ComparisonConfig
@@ -33,7 +32,7 @@ def build_comparison(
     ...                                                                                      # doctest: +SKIP
     """
     config = config or ComparisonConfig()
-    base = base_arm(arms, config.base)
+    base = next((arm for arm in arms if arm.name == config.base), arms[0])
     metrics = metric_infos(arms)
     cells = [cell for info in metrics for cell in _cells(arms, base, info, config)]
     compute = [arm_compute(arm) for arm in arms]
@@ -46,21 +45,17 @@ def build_comparison(
         cells=cells,
         compute=compute,
         progress=build_progress(arms, base, config.level),
-        checks=judge(parse_checks(checks, [info.name for info in metrics], [arm.name for arm in arms]), arms, config),
+        checks=judge(parse_checks(checks), arms, config),
         open_questions=open_questions(cells, arms, base),
-        warnings=[*unequal(compute, base.name), *unfair(arms, base)],
+        warnings=[*_other_base(config.base, base.name), *unequal(compute, base.name), *unfair(arms, base)],
         provenance=_provenance(arms),
         runs=_runs(arms, Path(folder)),
     )
 
 
-def base_arm(arms: Sequence[ArmFacts], asked: str | None) -> ArmFacts:
-    if asked is None:
-        return arms[0]
-    found = next((arm for arm in arms if arm.name == asked), None)
-    if found is None:
-        raise RecipeError(f"no arm `{asked}` to compare with; {nearest(asked, [arm.name for arm in arms])}")
-    return found
+def _other_base(asked: str | None, base: str) -> list[str]:
+    """What is finished is compared, though the arm to compare with is not."""
+    return [] if asked in (None, base) else [f"{asked} has no finished run, so the others are compared with {base}"]
 
 
 def metric_infos(arms: Sequence[ArmFacts]) -> list[MetricInfo]:

@@ -59,21 +59,24 @@ def check_figures(known_metrics: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*known_metrics, *RUN_FIGURES]))
 
 
-def parse_checks(checks: Sequence[CheckConfig], known_metrics: Iterable[str], known_arms: Sequence[str]) -> list[Check]:
-    """Read the lines; an unknown figure or arm is refused with the nearest one. Fit to run before training."""
-    figures = check_figures(known_metrics)
+def parse_checks(
+    checks: Sequence[CheckConfig], known_metrics: Iterable[str] | None = None, known_arms: Sequence[str] | None = None
+) -> list[Check]:
+    """Read the lines. With all that is going to be measured and run, an unknown figure or arm is refused with the
+    nearest one; without, as after a run of some arms only, it is left to the judging."""
+    figures = None if known_metrics is None else check_figures(known_metrics)
     return [_parse(check, figures, known_arms, f"checks[{i}]") for i, check in enumerate(checks)]
 
 
-def _parse(written: CheckConfig, figures: Sequence[str], arms: Sequence[str], place: str) -> Check:
+def _parse(written: CheckConfig, figures: Sequence[str] | None, arms: Sequence[str] | None, place: str) -> Check:
     where = f"{place} `{written.check}`"
     found = _CHECK.fullmatch(written.check.strip())
     if found is None:
         raise RecipeError(f"{where}: {FORM}")
     figure = found["figure"]
-    if figure not in figures:
+    if figures is not None and figure not in figures:
         raise RecipeError(f"{where}: no figure `{figure}` will be measured; {nearest(figure, figures)}")
-    if written.arm is not None and written.arm not in arms:
+    if arms is not None and written.arm is not None and written.arm not in arms:
         raise RecipeError(f"{where}: no arm `{written.arm}`; {nearest(written.arm, arms)}")
     if found["op"] is None and figure not in YES_NO:
         raise RecipeError(f"{where}: {FORM}")
@@ -84,18 +87,18 @@ def _parse(written: CheckConfig, figures: Sequence[str], arms: Sequence[str], pl
     return Check(written.arm, figure, op, offset, other, factor, written.check.strip(), written.otherwise)
 
 
-def _value(text: str, figure: str, arms: Sequence[str], where: str) -> tuple[float, str | None, float]:
+def _value(text: str, figure: str, arms: Sequence[str] | None, where: str) -> tuple[float, str | None, float]:
     """(number, None, 0), or (what is added, the other arm, what it is multiplied by)."""
-    if text not in arms and (plain := _PLAIN.fullmatch(text)):
+    if text not in (arms or ()) and (plain := _PLAIN.fullmatch(text)):
         if plain["percent"] and figure in RUN_FIGURES and figure not in IN_PERCENT:
             raise RecipeError(f"{where}: `{figure}` is not in percent; write a number, or `0.6 * <arm>` for a share")
         return float(plain["number"]), None, 0.0
-    if text in arms:
+    if text in (arms or ()):
         return 0.0, text, 1.0
     found = _OTHER.fullmatch(text)
     if found is None:
         raise RecipeError(f"{where}: `{text}` is no value; allowed are 70, 3%, <arm>, <arm> + 5 and 0.6 * <arm>")
-    if found["arm"] not in arms:
+    if arms is not None and found["arm"] not in arms:
         raise RecipeError(f"{where}: no arm `{found['arm']}`; {nearest(found['arm'], arms)}")
     offset = float(f"{found['sign']}{found['offset']}") if found["offset"] else 0.0
     return offset, found["arm"], float(found["factor"] or 1.0)
@@ -108,27 +111,22 @@ def judge(checks: Sequence[Check], arms: Sequence[ArmFacts], config: ComparisonC
     """Each line for each arm it is about. A line about every arm leaves out the arm it compares with and, for a figure
     of the training, arms that nobody trained."""
     by_name = {arm.name: arm for arm in arms}
-    outcomes = []
-    for check in checks:
-        for arm in arms:
-            everyone = (
-                check.arm is None and arm.name != check.other and (arm.trained or check.figure not in RUN_FIGURES)
-            )
-            if arm.name == check.arm or everyone:
-                outcomes.append(_judge(check, arm, by_name, config))
-        if check.arm is not None and check.arm not in by_name:
-            outcomes.append(_not_run(check, check.arm, check.arm))
-    return outcomes
+    return [_judge(check, name, by_name, config) for check in checks for name in _concerned(check, arms)]
 
 
-def _not_run(check: Check, arm: str, absent: str) -> CheckOutcome:
-    return CheckOutcome(arm, check.text, "not decidable", "-", f"{absent} has no finished run yet", check.otherwise)
+def _concerned(check: Check, arms: Sequence[ArmFacts]) -> list[str]:
+    if check.arm is not None:
+        return [check.arm]
+    of_run = check.figure in RUN_FIGURES
+    return [arm.name for arm in arms if arm.name != check.other and (arm.trained or not of_run)]
 
 
-def _judge(check: Check, arm: ArmFacts, by_name: Mapping[str, ArmFacts], config: ComparisonConfig) -> CheckOutcome:
-    if check.other is not None and check.other not in by_name:
-        return _not_run(check, arm.name, check.other)
-    other = by_name[check.other] if check.other is not None else None
+def _judge(check: Check, name: str, arms: Mapping[str, ArmFacts], config: ComparisonConfig) -> CheckOutcome:
+    lacking = [each for each in (name, check.other) if each is not None and each not in arms]
+    if lacking:
+        why = f"{lacking[0]} has no finished run"
+        return CheckOutcome(name, check.text, "not decidable", "-", why, check.otherwise)
+    arm, other = arms[name], arms[check.other] if check.other else None
     of_run = check.figure in RUN_FIGURES
     outcome, measured, why = _by_run(check, arm, other) if of_run else _by_interval(check, arm, other, config)
     return CheckOutcome(arm.name, check.text, outcome, measured, why, check.otherwise)
