@@ -112,6 +112,8 @@ def test_the_folder_and_what_is_in_it() -> None:
         "comparison.json",
         "environment.json",
         "recipe.yaml",
+        "report.html",
+        "report.md",
     }
     assert {path.name for path in RUN.iterdir()} == {
         "arm.json",
@@ -143,7 +145,8 @@ def test_the_folder_and_what_is_in_it() -> None:
     taken = Counter(i for line in consumed for row in line["rows"] for i in row)
     assert (taken.total() - len(taken), taken.total() / 24) == (found["repeats"], found["epochs"])
     [row] = json.loads(Path("runs/r/comparison.json").read_bytes())["runs"]
-    assert (row["arm"], row["seed"], row["loss"]) == ("base", 3, found["metrics"]["loss"])
+    assert (row["arm"], row["seed"], row["folder"]) == ("base", 3, "base/seed-3")
+    assert row["results"]["metrics"] == found["metrics"]
 
 
 def test_the_resolved_recipe_runs_as_the_same_experiment() -> None:
@@ -418,9 +421,14 @@ def test_from_python(capsys: pytest.CaptureFixture[str]) -> None:
     assert only.folder == RUN
     assert only.results == results()
     table = str(done).splitlines()
-    assert table[0].split() == ["arm", "seed", "steps", "tokens", "repeats", "train_loss", *FIGURES, "seconds"]
-    assert table[1].split()[:3] == ["base", "3", "2"]
-    assert table[-1] == "in runs/r"
-    assert done._repr_markdown_().splitlines()[1].count("---") == 9
+    assert table[0].startswith("r: base")
+    assert table[-1] == "report: runs/r/report.html"
+    assert done.report.is_file()
+    assert done.comparison is not None
+    assert done.comparison.cell("base", "loss").per_seed == {3: only.results["metrics"]["loss"]}
+    rows = str(trained_only).splitlines()
+    assert rows[0].split() == ["arm", "seed", "steps", "tokens", "repeats", "train_loss", "seconds"]
+    assert rows[1].split()[:3] == ["base", "3", "2"]
+    assert trained_only._repr_markdown_().splitlines()[1].count("---") == 7
     with pytest.raises(curricle.CurricleError, match="no arm `x`"):
         curricle.run(RECIPE, arms=["x"])

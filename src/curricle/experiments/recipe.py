@@ -18,6 +18,7 @@ from ..runtime.config import Section
 from ..training.arguments import complete, problems
 from ..training.config import DistributedConfig, SelectionConfig
 from ..weighting.config import WeightingConfig
+from .comparison.config import CheckConfig, ComparisonConfig
 
 MAX_SEED = 2**32 - 1  # the most that numpy takes
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
@@ -131,5 +132,9 @@ class Recipe(Settings):
     merged, lists are replaced. Without arms there is one, called base."""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
     """A dotted key -> the values it takes. Every combination becomes an arm (of every arm, where there are `arms`)."""
+    comparison: ComparisonConfig = ComparisonConfig()
+    """How the arms are compared once they are measured."""
+    checks: list[str | CheckConfig] = Field(default_factory=list)
+    """Lines that must hold, judged after the runs: `rouge.sum > 70`, or {arm, check, otherwise}."""
     extends: str | None = None
     """Another recipe to start from, relative to this file; what is written here wins."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -23,12 +23,16 @@ from ..runtime.config import Section
 from ..runtime.fingerprint import fingerprint
 from ..runtime.progress import say
 from .arms import below, expand
+from .comparison.config import CheckConfig, ComparisonConfig
 from .document import KeyPath, Place, Places, Tree, as_written, dotted, read_document, write_document
 from .keys import hint, section_keys
 from .old_names import SECTIONS, translate
 from .overrides import overlay, read_sets
 from .recipe import MAX_SEED, Recipe, Settings, made_folder_name
 from .toys import place_toys
+
+if TYPE_CHECKING:
+    from .comparison.checks import Check
 
 AnySection = TypeVar("AnySection", bound=Section)
 
@@ -56,6 +60,8 @@ class Experiment:
     seeds: tuple[int, ...]
     shared: Tree
     """The base as it was resolved, toy data by name."""
+    comparison: ComparisonConfig = ComparisonConfig()
+    checks: tuple[CheckConfig, ...] = ()
 
     def select(self, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> Experiment:
         """Only these arms; these seeds in place of the recipe's."""
@@ -71,11 +77,23 @@ class Experiment:
             raise RecipeError(f"no arm was named; the recipe has {', '.join(self.arms)}")
         return replace(self, arms=chosen, seeds=self.seeds if seeds is None else tuple(seeds))
 
+    def parsed_checks(self) -> list[Check]:
+        """The recipe's checks, read; a figure or an arm that nothing will give is refused."""
+        from .comparison.checks import parse_checks
+
+        entries = (entry for arm in self.arms.values() for entry in arm.settings.evaluation)
+        figures = dict.fromkeys(figure for entry in entries for figure in entry.figures())
+        return parse_checks(self.checks, list(figures), list(self.arms))
+
     def tree(self) -> Tree:
         """The resolved recipe: all defaults, arms spelled out."""
         arms = {arm.name: arm.changes for arm in self.arms.values()}
         written = {} if list(arms) == ["base"] and not arms["base"] else {"arms": arms}
-        return {"name": self.name, **self.shared, **written, "seeds": list(self.seeds)}
+        about = {
+            "comparison": self.comparison.model_dump(mode="json"),
+            "checks": [check.model_dump(mode="json", exclude_defaults=True) for check in self.checks],
+        }
+        return {"name": self.name, **self.shared, **written, "seeds": list(self.seeds), **about}
 
     def dump(self) -> str:
         """The resolved recipe as YAML; it reads back as the same experiment."""
@@ -108,7 +126,14 @@ def resolve(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence
         settings = check(Settings, overlay(shared, changes), {**places, **written})
         arms[name] = Arm(name, _ready(settings), changes, training_hash(settings))
     seeds = tuple(whole.seeds or [whole.seed])
-    return Experiment(whole.name, _ready(base), arms, seeds, base.model_dump(mode="json"))
+    checks = tuple(CheckConfig(check=line) if isinstance(line, str) else line for line in whole.checks)
+    if whole.comparison.base not in (None, *arms):
+        raise RecipeError(
+            f"`comparison.base` is {whole.comparison.base}, no arm; {nearest(str(whole.comparison.base), arms)}"
+        )
+    found = Experiment(whole.name, _ready(base), arms, seeds, base.model_dump(mode="json"), whole.comparison, checks)
+    found.parsed_checks()  # a figure that nothing will give is refused before anything is trained
+    return found
 
 
 def training_hash(settings: Settings) -> str:

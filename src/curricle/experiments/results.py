@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .comparison.shape import Comparison
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Result:
     name: str
     folder: Path
     runs: list[RunResult] = field(default_factory=list)
+    comparison: Comparison | None = None
+    """Of all finished runs of the recipe; None when nothing was measured."""
 
     def table(self) -> list[dict[str, Any]]:
         """A row a run."""
@@ -37,10 +42,19 @@ class Result:
             for run in self.runs
         ]
 
+    @property
+    def report(self) -> Path:
+        """The page that shows all of it."""
+        return self.folder / "report.html"
+
     def __str__(self) -> str:
-        return f"{render(self.table())}\n\nin {self.folder}"
+        if self.comparison is None:
+            return f"{render(self.table())}\n\nin {self.folder}"
+        return f"{self.comparison}\n\nreport: {self.report}"
 
     def _repr_markdown_(self) -> str:
+        if self.comparison is not None:
+            return f"{self.comparison._repr_markdown_()}\n\nreport: {self.report}"
         rows = self.table()
         head = list(rows[0]) if rows else []
         lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from .smoke import Smoke, smoke_experiment
 
 if TYPE_CHECKING:
     from .assemble import Material
+    from .comparison.shape import Comparison
 
 AnyRecipe = str | Path | Mapping[str, Any] | Recipe
 
@@ -109,8 +110,7 @@ def _carry_out(
                 _tidy(folder, jobs)
             raise
         if is_main() and measure:
-            finished = Result(asked.name, folder, _finished(whole, folder))
-            write_json(folder / "comparison.json", {"name": asked.name, "runs": finished.table()})
+            result = replace(result, comparison=_compare(whole, folder))
         return result
 
 
@@ -225,13 +225,31 @@ def _changed_since(job: _Job) -> str | None:
     return next((str(path) for path in paths if path.is_file() and path.stat().st_mtime > finished), None)
 
 
-def _finished(whole: Experiment, folder: Path) -> list[RunResult]:
-    """Every finished run of the recipe, those of earlier calls too."""
-    runs = []
-    for arm in whole.arms.values():
-        found = [path.parent for path in (folder / arm.name).glob("seed-*/results.json")]
-        for run in sorted(found, key=lambda path: int(path.name.removeprefix("seed-"))):
-            if read_json(run / "arm.json")["hash"] == arm.hash:
-                results = read_json(run / "results.json")
-                runs.append(RunResult(arm.name, results["seed"], run, results))
-    return runs
+def _compare(whole: Experiment, folder: Path) -> Comparison | None:
+    """Every finished run of the recipe, those of earlier calls too: compared, and written down for people and tools."""
+    from .comparison.build import build_comparison
+    from .comparison.checks import judge
+    from .comparison.facts import read_arm
+    from .report.write import write_report
+
+    finished = {arm.name: _finished_seeds(folder / arm.name, arm.hash) for arm in whole.arms.values()}
+    arms = [read_arm(folder / name, seeds=seeds) for name, seeds in finished.items() if seeds]
+    if not arms:
+        return None
+    config = whole.comparison
+    if config.base not in (None, *(arm.name for arm in arms)):
+        say(f"comparison.base is {config.base}, which has no finished run yet; compared with {arms[0].name}")
+        config = config.model_copy(update={"base": None})
+    checks = judge(whole.parsed_checks(), arms, config)
+    comparison = replace(build_comparison(whole.name, folder, arms, config), checks=checks)
+    write_json(folder / "comparison.json", comparison.as_dict())
+    write_report(comparison, folder)
+    return comparison
+
+
+def _finished_seeds(folder: Path, arm_hash: str) -> list[int]:
+    """Of an arm as the recipe has it now."""
+    runs = [path.parent for path in folder.glob("seed-*/results.json")]
+    return sorted(
+        read_json(run / "results.json")["seed"] for run in runs if read_json(run / "arm.json")["hash"] == arm_hash
+    )
