@@ -10,8 +10,8 @@ from chat_tokenizers import tokenizer_of, tokenizer_with
 from curricle.data.rows import Rows
 from curricle.data.table import TokenTable
 from curricle.errors import DataError
+from curricle.evaluation.answers import last_answers
 from curricle.evaluation.ifd import answer_head, ifd, ifd_ratios
-from curricle.evaluation.selection import prompt_and_target
 from curricle.models.nano import train_tokenizer
 from support import model, table
 
@@ -28,7 +28,7 @@ def slow_mean(net: torch.nn.Module, before: list[int], answer: list[int], first:
 @pytest.mark.parametrize("rows", [Rows(64), Rows(16), Rows(64, packing="none")], ids=["packed", "short", "padded"])
 def test_against_one_answer_at_a_time(head: list[int], rows: Rows) -> None:
     net, examples = model().eval(), table(20)
-    pairs = [prompt_and_target(*(part.tolist() for part in examples.example(i))) for i in range(20)]
+    pairs = last_answers(examples)
     first = 0 if head else 1
     expected = [
         slow_mean(net, prompt, answer, first) / slow_mean(net, head, answer, first)

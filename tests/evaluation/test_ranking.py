@@ -15,8 +15,8 @@ from curricle.data.rows import Rows
 from curricle.data.table import TokenTable
 from curricle.errors import DataError, RecipeError
 from curricle.evaluation import ranking
+from curricle.evaluation.answers import last_answers
 from curricle.evaluation.ranking import Choice, candidate_scores, distractors, hits, rank
-from curricle.evaluation.selection import prompt_and_target
 from stories import load_model, load_tokenizer
 from support import VOCAB, model, table
 
@@ -101,7 +101,7 @@ def test_prompts_are_read_with_each_candidate_where_sharing_gives_other_numbers(
 
 def test_the_hits_of_a_table() -> None:
     net, examples = model().eval(), table(30)
-    pairs = [prompt_and_target(*(part.tolist() for part in examples.example(i))) for i in range(30)]
+    pairs = last_answers(examples)
     drawn = distractors(pairs, range(30), examples.ids, 7, seed=0)
     places = []
     for i, (prompt, target) in enumerate(pairs):
@@ -151,7 +151,7 @@ def test_candidates_given_with_the_rows() -> None:
     given = [[[5, 6], [7]], [[8], [9, 10, 11]], [[12], [13]]]
     [score] = hits(net, examples, Rows(64), candidates=3, given=given)
     for i in range(3):
-        prompt, target = prompt_and_target(*(part.tolist() for part in examples.example(i)))
+        prompt, target = last_answers(examples)[i]
         best = max(slow(net, prompt, one) for one in given[i])
         assert score.per_example[i] == 100.0 * (slow(net, prompt, target) > best)
     assert "given with the row" in score.note
@@ -239,7 +239,7 @@ def test_real_dialogues(shared_data: Path, tmp_path: Path) -> None:
         labels.append([-100] * len(prompt) + target)
     examples = TokenTable.from_lists(rows, labels)
     [score] = hits(net, examples, Rows(512), tokenizer=tokenizer)
-    pairs = [prompt_and_target(*(part.tolist() for part in examples.example(i))) for i in range(24)]
+    pairs = last_answers(examples)
     drawn = distractors(pairs, range(24), examples.ids, 19, 0, tokenizer)
     for i in range(3):
         prompt, target = pairs[i]

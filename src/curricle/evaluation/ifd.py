@@ -26,8 +26,8 @@ from ..data.templates import ChatTemplate
 from ..data.tokens import Piece, TextEncoder
 from ..errors import DataError
 from ..models.likelihood import answer_losses_of
+from .answers import last_answers
 from .score import Score
-from .selection import prompt_and_target
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,7 +40,7 @@ def ifd(
     model: nn.Module, table: TokenTable, rows: Rows, *, head: Sequence[int] = (), batch_size: int = 1
 ) -> list[Score]:
     """The mean over examples; of a dialogue with several answers the last is taken, and all before is its prompt."""
-    pairs = [prompt_and_target(*(part.tolist() for part in table.example(i))) for i in range(len(table))]
+    pairs = last_answers(table)
     ratios = ifd_ratios(model, pairs, rows, head=head, batch_size=batch_size)
     known = np.isfinite(ratios)
     if not known.any():

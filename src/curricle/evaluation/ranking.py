@@ -30,8 +30,8 @@ from ..models.head import AllOne, HeadTap, accepts, base_model, supervised_losse
 from ..models.likelihood import answer_losses_of, max_positions, over_ranks
 from ..runtime import ranks
 from ..runtime.progress import say, track
+from .answers import last_answers
 from .score import Score
-from .selection import prompt_and_target
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,7 +68,7 @@ def hits(
     """
     if max(k) >= candidates:
         raise RecipeError(f"hits@{max(k)} of {candidates} candidates is always met; k must be below {candidates}")
-    pairs = [prompt_and_target(*(part.tolist() for part in table.example(i))) for i in range(len(table))]
+    pairs = last_answers(table)
     usable = [i for i, (prompt, target) in enumerate(pairs) if prompt and target]
     wrong = given if given is not None else distractors(pairs, usable, table.ids, candidates - 1, seed, tokenizer)
     limit = max_positions(model)
