@@ -55,6 +55,20 @@ class Drafter:
             return [self._plain(example)]
         return self._chat(example)
 
+    def asking(self, example: Example, alone: bool = False) -> Draft:
+        """The sample whose last piece is the answer to be given, written as for training; the answer may be missing.
+
+        `alone` takes the last turn by itself, as `drafts` splits a dialogue that its template rewrites.
+        """
+        if example.kind == "plain":
+            return self._plain(replace(example, completion=example.completion or ""))
+        turns, marked = self._turns(example, "last_turn" if alone else self.learn, open_end=True)
+        pieces = self._pieces(turns)
+        if pieces is not None:
+            return Draft(example, pieces, self.template.facts.end_text, turns, split=alone, marked=marked)
+        self._refuse_rewritten()
+        return self.asking(example, alone=True)
+
     def again(self, draft: Draft, example: Example) -> Draft:
         """The same sample with a shorter prompt."""
         if example.kind == "plain":
@@ -84,11 +98,7 @@ class Drafter:
         pieces = self._pieces(turns)
         if pieces is not None:
             return [Draft(example, pieces, end_text, turns, marked=marked)]
-        if not self.split_rewritten:
-            raise TemplateRefusal(
-                "the chat template rewrites earlier turns",
-                "so this dialogue cannot be one sample; set data.rewritten_turns to split, or data.learn to last_turn",
-            )
+        self._refuse_rewritten()
         samples = []
         for number, (place, turn) in enumerate(zip(answer_places(example.messages), turns, strict=True)):
             part = replace(example, id=f"{example.id}-{number}", messages=example.messages[: place + 1])
@@ -97,9 +107,19 @@ class Drafter:
             samples.append(Draft(part, alone, end_text, (turn,), split=True, marked=marked))
         return samples
 
-    def _turns(self, example: Example, learn: Learn) -> tuple[tuple[Turn, ...], bool]:
+    def _refuse_rewritten(self) -> None:
+        if not self.split_rewritten:
+            raise TemplateRefusal(
+                "the chat template rewrites earlier turns",
+                "so this dialogue cannot be one sample; set data.rewritten_turns to split, or data.learn to last_turn",
+            )
+
+    def _turns(self, example: Example, learn: Learn, open_end: bool = False) -> tuple[tuple[Turn, ...], bool]:
+        """The answers in their places; with `open_end` also the place of one that is still to be given."""
         messages = [self._as_text(message) for message in example.messages]
         places = answer_places(messages)
+        if open_end and messages[-1].role != "assistant" and any(m.role == "user" for m in messages):
+            places.append(len(messages))
         if not places:
             raise TemplateRefusal("no answer to learn", "no assistant message comes after a user message")
         chosen = places if learn == "every_turn" else places[-1:]

@@ -63,11 +63,15 @@ def answer_places(messages: Sequence[Message]) -> list[int]:
 
 def read_turn(template: ChatTemplate, messages: Sequence[Message], place: int) -> Turn:
     """The answer `messages[place]` after the prompt that generation would see, compared with the template's own
-    rendering of both."""
-    facts, content = template.facts, messages[place].content
+    rendering of both. An answer that is still to be given, beyond the last message, is empty."""
+    facts = template.facts
     if messages[0].role == "system" and template.system == "dropped":
         raise TemplateRefusal("the chat template drops system messages", "take them out, or set data.chat_template")
     prompt = template.render(messages[:place], generation=True)
+    if place == len(messages):
+        lead = facts.lead if facts.lead.strip() else ""
+        return Turn(prompt + lead, "", lead)
+    content = messages[place].content
     whole = template.render(messages[: place + 1])
     if not whole.endswith(facts.tail):
         raise TemplateRefusal("the chat template ends an answer otherwise", f"{whole[-30:]!r}, not {facts.tail!r}")

@@ -1,62 +1,81 @@
-"""A generation metric cheap enough to choose a checkpoint by: chrF of greedy answers on a fixed subset.
+"""Metrics of answers while a model trains, to choose a checkpoint by or to watch.
 
-chrF (Popovic 2015) compares character n-grams, so it needs no tokenizer of words and treats Korean and English alike;
-sacrebleu computes it. The subset is the first examples of the held-out table, the same at every evaluation.
+The first rows of the held-out data are answered at each evaluation, the same ones every time; one generation serves all
+metrics. The first rank computes the figures and the others take them over, so that all choose the same checkpoint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..data.prompts import SPARE, Prompts, prompt_and_target
 from ..data.table import TokenTable
 from ..errors import RecipeError
-from ..generation.greedy import greedy_tokens
+from ..generation.answers import answer
+from ..generation.config import GenerationConfig
+from ..runtime.ranks import is_main, shared
+from .config import TextMeasurement
+from .measure import measure_texts
 
 if TYPE_CHECKING:
     from torch import nn
 
+FIRST = 64
+"""Held-out rows that are answered at each evaluation, where an entry names no number."""
 
-def prompt_and_target(tokens: list[int], supervised: list[bool]) -> tuple[list[int], list[int]]:
-    """Split an encoded example at its last learned stretch.
 
-    tokens       P  P  a  .  Q  b  c  .        supervised   0  0  1  1  0  1  1  1
-    prompt       P  P  a  .  Q                 target       b  c  .
-    """
-    end = len(supervised)
-    while end and not supervised[end - 1]:
-        end -= 1
-    start = end
-    while start and supervised[start - 1]:
-        start -= 1
-    return tokens[:start], tokens[start:end]
+def watch_generation(
+    prompts: Prompts, tokenizer: Any, config: GenerationConfig, entries: Sequence[TextMeasurement], seed: int = 0
+) -> Callable[[nn.Module], dict[str, float]]:
+    """A function of a model that gives the figures of these entries, each on its first `during_training` rows."""
+    nums = [entry.during_training or FIRST for entry in entries]
+    first = min(max(nums), config.num_examples or max(nums))
+    watched = prompts.head(first).with_references()
+    if not len(watched):
+        raise RecipeError(
+            f"answers are compared with references while training, and the first {first} rows of `data.eval` have none"
+        )
+
+    def measure(model: nn.Module) -> dict[str, float]:
+        answers = answer(model, tokenizer, watched, config, seed=seed)
+        figures: dict[str, float] = {}
+        if is_main():
+            for entry, num in zip(entries, nums, strict=True):
+                judged = answers[:num]
+                predictions, references = [a.prediction for a in judged], [a.references for a in judged]
+                figures |= measure_texts([entry], predictions, references, [a.id for a in judged]).metrics()
+        return dict(shared(figures))
+
+    return measure
 
 
 def chrf_on_subset(
     table: TokenTable, tokenizer: Any, num_examples: int, max_new_tokens: int | None = None
 ) -> Callable[[nn.Module], dict[str, float]]:
-    """A function of a model that gives {"chrf": 0..100}, on the same examples every time it is called."""
-    from sacrebleu import corpus_chrf
-
-    pairs = []
-    for i in range(min(num_examples, len(table))):
-        tokens, supervised = table.example(i)
-        prompt, target = prompt_and_target(tokens.tolist(), supervised.tolist())
-        if len(prompt) > 1 and target:  # an example that is learned whole still has a first token, which never is
-            pairs.append((prompt, target))
+    """The same for chrF of the first examples of a table whose rows are not at hand: {"chrf": 0..100}."""
+    examples = [table.example(i) for i in range(min(num_examples, len(table)))]
+    pairs = [prompt_and_target(tokens.tolist(), supervised.tolist()) for tokens, supervised in examples]
+    # An example that is learned whole still has a first token, which never is.
+    pairs = [(prompt, target) for prompt, target in pairs if len(prompt) > 1 and target]
     if not pairs:
         raise RecipeError(
-            f"selection by chrf needs a prompt to answer, and the first {min(num_examples, len(table))} examples of "
+            f"selection by chrf needs a prompt to answer, and the first {len(examples)} examples of "
             "`data.eval` have none: raw text, or `data.learn: all`; set `selection.metric: loss`"
         )
-    prompts, targets = [p for p, _ in pairs], [t for _, t in pairs]
-    stop_ids = sorted({target[-1] for target in targets} | {tokenizer.eos_token_id} - {None})
-    longest = max_new_tokens or max(map(len, targets)) + 8
-    references = tokenizer.batch_decode(targets, skip_special_tokens=True)
+    stop_ids = sorted({target[-1] for _, target in pairs} | {tokenizer.eos_token_id} - {None})
+    limit = max_new_tokens or max(len(target) for _, target in pairs) + SPARE
+    references = tokenizer.batch_decode([target for _, target in pairs], skip_special_tokens=True)
 
     def measure(model: nn.Module) -> dict[str, float]:
-        answers = greedy_tokens(model, prompts, stop_ids, longest)
-        texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
+        from sacrebleu import corpus_chrf
+
+        from ..generation.choice import Row
+        from ..generation.decode import decode
+
+        rows = [Row(i, list(prompt), limit) for i, (prompt, _) in enumerate(pairs)]
+        decode(model, rows, stop_ids, GenerationConfig())
+        texts = tokenizer.batch_decode([row.answer for row in rows], skip_special_tokens=True)
         return {"chrf": corpus_chrf(texts, [references]).score}
 
     return measure

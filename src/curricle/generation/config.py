@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..runtime.config import Section
+
+Positive = Annotated[int, Field(ge=1)]
 
 
 class GenerationConfig(Section):
     """How answers are generated, once for all metrics that need them."""
 
-    max_new_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_new_tokens: Positive | None = None
     """The longest answer, in tokens; by default a little more than the longest target."""
-    batch_size: Annotated[int, Field(ge=1)] = 16
-    """Prompts answered at once."""
-    num_examples: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Positive = 16
+    """Prompts answered at once. It changes no answer, but where two tokens are as good as equally likely."""
+    num_examples: Positive | None = None
     """Answer the first so many rows of `data.eval` only; by default all."""
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """0 always takes the likeliest token; above 0 tokens are drawn, the flatter the higher."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Draw from the likeliest tokens that together have this share of the probability."""
+    top_k: Positive | None = None
+    """Draw from so many of the likeliest tokens."""
+    num_beams: Positive = 1
+    """Answers looked for side by side, of which the likeliest is kept; 1 is no search."""
+    repetition_penalty: Annotated[float, Field(gt=0)] = 1.0
+    """Above 1, tokens that stand in the prompt or the answer already become less likely."""
+
+    @model_validator(mode="after")
+    def _all_used(self) -> GenerationConfig:
+        if self.temperature == 0 and (self.top_p < 1 or self.top_k is not None):
+            raise ValueError("top_p and top_k are for drawing tokens; set temperature above 0, or leave them out")
+        if self.temperature > 0 and self.num_beams > 1:
+            raise ValueError("beams look for the likeliest answer and draw nothing; set temperature 0 or num_beams 1")
+        return self

@@ -53,6 +53,17 @@ def shared(value: Any) -> Any:
     return values[0]
 
 
+def gathered(value: Any) -> list[Any]:
+    """Every rank's value, on every rank, in the order of ranks."""
+    import torch.distributed as dist
+
+    if world_size() == 1 or not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
 def join(backend: str = "auto", use_cpu: bool = False, timeout_s: float | None = None) -> None:
     """Meet the other processes of a torchrun; nothing to do alone, or when the group stands already."""
     if world_size() == 1:

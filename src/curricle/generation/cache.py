@@ -1,0 +1,138 @@
+"""Rows put into a batch and taken out of it while it is under way, in transformers' own cache.
+
+Rows are kept flush right, so that their newest tokens share a column, whatever came before; columns to the left of a
+row are padding. A row of 2 tokens joins rows of 5 and 3, and the one of 5 is finished:
+
+    before   a a a a a        kept   . b b b        joined   b b b
+             . . b b b                                       . c c
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, GenerationMixin
+from transformers.cache_utils import (
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionAndFullAttentionLayer,
+    LinearAttentionLayer,
+)
+
+ROOM = 64  # columns kept free for the tokens to come
+
+_KNOWN = (DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer, LinearAttentionAndFullAttentionLayer)
+
+
+class RoomyLayer(DynamicLayer):
+    """Keys and values in buffers with room to the right: a step writes one column where others copy all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._buffers: tuple[Tensor, Tensor] | None = None
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        used = self.get_seq_length()
+        total = used + key_states.shape[-2]
+        if self._buffers is None or total > self._buffers[0].shape[-2]:
+            self._buffers = (_roomy(key_states, total), _roomy(value_states, total))
+            if used:
+                self._buffers[0][..., :used, :], self._buffers[1][..., :used, :] = self.keys, self.values
+        keys, values = self._buffers
+        keys[..., used:total, :], values[..., used:total, :] = key_states, value_states
+        self.keys, self.values = keys[..., :total, :], values[..., :total, :]
+        return self.keys, self.values
+
+    def hold(self, keys: Tensor, values: Tensor, columns: int) -> None:
+        """Take these buffers in place of what was there; so many columns of them are filled."""
+        self._buffers = (keys, values)
+        self.keys, self.values = keys[..., :columns, :], values[..., :columns, :]
+
+
+def _roomy(states: Tensor, columns: int) -> Tensor:
+    return states.new_zeros(*states.shape[:-2], columns + ROOM, states.shape[-1])
+
+
+def bare(model: nn.Module) -> Any:
+    """The transformers model, an adapter's included."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+
+
+def can_exchange_rows(model: nn.Module) -> bool:
+    """Whether the model takes plain tokens, a mask, positions and a cache whose layers are all known here."""
+    inner = bare(model)
+    own_inputs = type(inner).prepare_inputs_for_generation is not GenerationMixin.prepare_inputs_for_generation
+    if own_inputs or not inner._supports_default_dynamic_cache():
+        return False
+    config = inner.config.get_text_config(decoder=True)
+    if config.is_encoder_decoder or getattr(config, "attention_chunk_size", None) is not None:
+        return False
+    if not {"input_ids", "attention_mask", "position_ids", "past_key_values"} <= set(accepted(model)):
+        return False
+    return all(type(layer) in _KNOWN for layer in DynamicCache(config=config).layers)
+
+
+def accepted(model: nn.Module) -> list[str]:
+    """The names of the arguments that the model's forward takes."""
+    return list(inspect.signature(bare(model).forward).parameters)
+
+
+def new_cache(model: nn.Module) -> DynamicCache:
+    cache = DynamicCache(config=bare(model).config.get_text_config(decoder=True))
+    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    if cache.layer_class_to_replicate is DynamicLayer:
+        cache.layer_class_to_replicate = RoomyLayer
+    return cache
+
+
+def stacked(parts: Sequence[tuple[DynamicCache, list[int]]], columns: int) -> DynamicCache:
+    """One cache of these rows of several, in their order; `columns` is the length of the longest row."""
+    whole, rows = parts[0][0], [kept for _, kept in parts]
+    for number, layer in enumerate(whole.layers):
+        layers: list[Any] = [cache.layers[number] for cache, _ in parts]
+        if isinstance(layer, LinearAttentionLayer):
+            _stack_states(layers, rows)
+        if isinstance(layer, DynamicLayer) and layer.is_initialized and layer.keys.numel():
+            _stack_columns(layers, rows, columns)
+    return whole
+
+
+def _stack_states(layers: list[Any], rows: list[list[int]]) -> None:
+    for name in ("conv_states", "recurrent_states"):
+        states = [getattr(layer, name) for layer in layers]
+        for place, first in states[0].items():
+            if first is not None:
+                states[0][place] = torch.cat([own[place][kept] for own, kept in zip(states, rows, strict=True)])
+
+
+def _stack_columns(layers: list[Any], rows: list[list[int]], columns: int) -> None:
+    first = layers[0]
+    held = columns
+    if isinstance(first, DynamicSlidingWindowLayer):
+        held, first.cumulative_length = min(columns, first.sliding_window - 1), columns
+    room = ROOM if isinstance(first, RoomyLayer) else 0
+    keys = _flush_right([layer.keys for layer in layers], rows, held, room)
+    values = _flush_right([layer.values for layer in layers], rows, held, room)
+    if isinstance(first, RoomyLayer):
+        first.hold(keys, values, held)
+    else:
+        first.keys, first.values = keys, values
+
+
+def _flush_right(parts: list[Tensor], rows: list[list[int]], columns: int, room: int) -> Tensor:
+    """`[B, H, T, D]` of all parts, one above the other, with zeros on the left of what is shorter; then the room."""
+    _, heads, _, width = parts[0].shape
+    out = parts[0].new_zeros(sum(map(len, rows)), heads, columns + room, width)
+    place = 0
+    for states, kept in zip(parts, rows, strict=True):
+        held = min(columns, states.shape[2])
+        for row in kept:
+            out[place, :, columns - held : columns] = states[row, :, states.shape[2] - held :]
+            place += 1
+    return out
