@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ..data.prompts import prompt_and_target
 from ..data.table import TokenTable
-from .selection import prompt_and_target
 
 
 def last_answers(table: TokenTable) -> list[tuple[list[int], list[int]]]:
     """(prompt, answer) of each row, in tokens; of several answers the last, and what comes before is its prompt."""
-    examples = (table.example(i) for i in range(len(table)))
-    return [prompt_and_target(tokens.tolist(), supervised.tolist()) for tokens, supervised in examples]
+    pairs = (prompt_and_target(*table.example(i)) for i in range(len(table)))
+    return [(prompt.tolist(), answer.tolist()) for prompt, answer in pairs]
