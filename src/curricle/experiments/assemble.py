@@ -16,6 +16,7 @@ from ..data.rows import Rows
 from ..data.sources import ExampleSource, read_examples
 from ..data.table import TokenTable
 from ..data.templates import use_template
+from ..evaluation.measure import refuse_unready
 from ..evaluation.selection import chrf_on_subset
 from ..models.config import ModelConfig
 from ..runtime.cache import cache_root
@@ -69,7 +70,9 @@ def gather(settings: Settings) -> Material:
     """Read and encode the data. A nano model's tokenizer is kept in the cache under the data it was trained on, so that
     every arm, seed and resume has the same."""
     from ..models.loading import load_tokenizer
+    from .toy_base import make_base
 
+    make_base(settings.model)
     data = settings.data
     source = read_examples(data, "train")
     held_out = read_examples(data, "eval") if data.eval is not None else None
@@ -89,6 +92,7 @@ def look_ahead(material: Material, seed: int, folder: str | Path) -> None:
     its optimizer and schedule."""
     from ..training.rehearsal import rehearse
 
+    refuse_unready(material.settings.evaluation)
     choose(material)
     rehearse(_arguments(material, seed, folder, Length(1, 1)))
 

@@ -29,6 +29,7 @@ from .keys import hint, section_keys
 from .old_names import SECTIONS, translate
 from .overrides import overlay, read_sets
 from .recipe import MAX_SEED, Recipe, Settings, made_folder_name
+from .toy_base import place_base
 from .toys import place_toys
 
 if TYPE_CHECKING:
@@ -155,8 +156,8 @@ def measuring_hash(settings: Settings) -> str:
 
 
 def _ready(settings: Settings) -> Settings:
-    """The same with toy data as files, which are this machine's own and so are no part of hash or dump."""
-    return settings.model_copy(update={"data": place_toys(settings.data)})
+    """The same with toy data and the toy model as files, which are this machine's own: no part of hash or dump."""
+    return settings.model_copy(update={"data": place_toys(settings.data), "model": place_base(settings.model)})
 
 
 def _chain(path: Path, above: tuple[Path, ...]) -> list[tuple[Tree, Places]]:

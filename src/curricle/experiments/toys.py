@@ -24,7 +24,8 @@ PREFIX = "toy:"
 TOYS = {"dialogue": 20_000, "dialogue-eval": 4_000, "text": 40_000}
 """Each with the most rows it can give."""
 DEFAULT_ROWS = 400
-_VERSION = 2
+VERSION = 2
+"""Changes with the rows."""
 _HELD_OUT = 5
 """One dialogue in so many is held out, by its own words: it can be in one set only, whatever the seed."""
 
@@ -95,5 +96,5 @@ def _placed(source: Source) -> Source:
         with atomic_file(folder / f"{name}.jsonl", "wb") as handle:
             handle.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
-    folder = cached_folder("toys", fingerprint(_VERSION, rows), write)
+    folder = cached_folder("toys", fingerprint(VERSION, rows), write)
     return source.model_copy(update={"path": str(folder / f"{name}.jsonl"), "rows": None})

@@ -1,0 +1,72 @@
+"""The toy base: made once, a model folder like any other."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curricle.errors import CurricleError
+from curricle.experiments.assemble import gather
+from curricle.experiments.resolve import resolve
+from curricle.experiments.toy_base import make_base, place_base
+from curricle.models.config import ModelConfig
+from curricle.models.loading import load_model, load_tokenizer
+
+TOY = ModelConfig(name_or_path="toy:base")
+QUICK: dict[str, Any] = {
+    "model": {
+        "name_or_path": "nano:llama",
+        "shape": {"vocab_size": 320, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1},
+    },
+    "data": {"train": "toy:text#20", "format": "text", "max_length": 256},
+    "training": {"max_steps": 2, "per_device_train_batch_size": 2, "save_strategy": "no", "use_cpu": True},
+}
+
+
+def test_named_by_what_it_is_made_of_and_not_made_by_asking() -> None:
+    folder = Path(place_base(TOY, QUICK).name_or_path)
+    assert not folder.exists()
+    assert place_base(TOY, QUICK) == place_base(TOY, QUICK)
+    slower = {**QUICK, "training": {**QUICK["training"], "max_steps": 3}}
+    assert len({place_base(TOY, how).name_or_path for how in (QUICK, slower)} | {place_base(TOY).name_or_path}) == 3
+    other = ModelConfig(name_or_path="nano:llama")
+    assert place_base(other) is other
+    with pytest.raises(CurricleError, match="no toy model called `toy:bass`; did you mean `base`"):
+        place_base(ModelConfig(name_or_path="toy:bass"))
+
+
+def test_a_recipe_keeps_the_name_and_its_runs_the_folder() -> None:
+    whole = resolve({"model": {"name_or_path": "toy:base"}, "data": {"train": "toy:dialogue#5"}})
+    assert whole.shared["model"]["name_or_path"] == "toy:base"
+    assert whole.base.model == whole.arms["base"].settings.model == place_base(TOY)
+
+
+@pytest.mark.usefixtures("libraries")
+def test_of_two_that_want_it_one_makes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    placed = place_base(TOY, QUICK)
+    both = [threading.Thread(target=make_base, args=(placed, QUICK)) for _ in range(2)]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join()
+    assert capsys.readouterr().err.count("toy:base: a small Llama reads") == 1
+    folder = Path(placed.name_or_path)
+    assert {path.name for path in folder.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
+    assert not [path for path in folder.iterdir() if path.is_dir() or path.suffix == ".bin"]
+    tokenizer = load_tokenizer(placed)
+    assert tokenizer.chat_template
+    assert tokenizer.eos_token == "<|im_end|>"
+    assert load_model(placed).config.vocab_size == len(tokenizer)
+    settings = resolve({"model": {"name_or_path": str(folder)}, "data": {"train": "toy:dialogue#5"}}).base
+    assert len(gather(settings).train) == 5
+
+
+def test_several_processes_are_told_to_make_it_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = place_base(TOY)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(CurricleError, match="cannot make it together"):
+        make_base(placed)
+    assert not Path(placed.name_or_path).exists()
