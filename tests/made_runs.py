@@ -16,10 +16,12 @@ from curricle.experiments.comparison.config import CheckConfig
 from curricle.experiments.comparison.facts import read_arm
 from curricle.experiments.comparison.shape import Comparison
 
-LATIN = [
-    a + b for a in ("ka", "lo", "mi", "ten", "sur", "vel", "no", "bra") for b in ("re", "da", "shi", "n", "pol", "mo")
-]
-HANGUL = [a + b for a in "가나다라마바사아자차" for b in ("은", "는", "를", "에서", "하다", "고")]
+ROOTS = [a + b for a in ("ka", "lo", "mi", "ten", "sur", "vel", "no", "bra") for b in ("re", "da", "shi", "n", "pol")]
+LATIN = [a + b for a in ROOTS for b in ROOTS]
+STEMS = [a + b for a in "가나다라마바사아자차" for b in "강논들락말"]
+HANGUL = [a + b for a in STEMS for b in ("은", "는", "를", "에서", "하다", "고")]
+"""Words enough that the texts pack about as badly as real ones."""
+
 MODEL = {
     "num_parameters": 5e6,
     "num_embedding": 1e6,
@@ -95,7 +97,7 @@ def _examples(rng: np.random.Generator, num: int, words: int) -> list[dict[str, 
         vocabulary = HANGUL if i % 3 == 2 else LATIN
         turns = [" ".join(rng.choice(vocabulary, rng.integers(4, 16))) for _ in range(max(2, words // 10))]
         prompt = "\n".join(f"#Person{1 + t % 2}#: {turn}" for t, turn in enumerate(turns)) + "\nSummary:"
-        references = [list(rng.choice(vocabulary, rng.integers(8, 20))) for _ in range(1 + i % 3)]
+        references = [list(rng.choice(vocabulary, rng.integers(15, 35))) for _ in range(1 + i % 3)]
         found.append({"id": f"{i:016x}", "prompt": prompt, "references": references, "vocabulary": vocabulary})
     return found
 

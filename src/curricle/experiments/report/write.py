@@ -18,6 +18,10 @@ from .page import gather
 
 HERE = Path(__file__).parent
 
+CODE = re.compile(r"`([^`]+)`")
+MEANS_SOMETHING = re.compile(r"[\\`*<>|~]|^[#+=-]|(?<!\w)_|_(?!\w)|(?<=\])[(\[:]")
+"""What Markdown reads as more than itself: marks, what starts a block at the head of a line, the middle of a link."""
+
 
 def write_report(comparison: Comparison, folder: Path) -> Path:
     """Both pages, into the experiment's folder; the path of the HTML one."""
@@ -61,11 +65,6 @@ def _environment(autoescape: bool) -> Environment:
         "prose": _prose_in_html if autoescape else _prose_in_markdown,
     }
     return environment
-
-
-CODE = re.compile(r"`([^`]+)`")
-MEANS_SOMETHING = re.compile(r"[\\`*<>|~]|^[#+=-]|(?<!\w)_|_(?!\w)|(?<=\])[(\[:]")
-"""What Markdown would read as more than itself: marks, what starts a block at the head of a line, the middle of a link."""
 
 
 def _cell(text: Any) -> str:
