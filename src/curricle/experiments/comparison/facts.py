@@ -46,7 +46,9 @@ class RunFacts:
     def metrics(self) -> dict[str, float]:
         """The figures; one that is no number counts as not measured."""
         found = self.results.get("metrics") or {}
-        return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
+        order = [*(self.results.get("figures") or []), *found]
+        values = {name: found.get(name) for name in order}
+        return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
 
     @cached_property
     def _scores(self) -> dict[str, Any]:

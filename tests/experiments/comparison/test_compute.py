@@ -1,0 +1,86 @@
+"""What training costs, against products counted by hand and by torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curricle.experiments.comparison.compute import arm_compute, train_flops, unequal
+from curricle.experiments.comparison.facts import read_arm
+from experiments.comparison.runs import SIZE, write_logs, write_run
+
+
+def results(**changes: Any) -> dict[str, Any]:
+    data = {"train": {"examples": 10, "tokens": 50}}
+    return {"tokens": 100, "supervised_tokens": 40, "model": SIZE, "data": data, **changes}
+
+
+def test_full_training_by_hand() -> None:
+    """800 weights in the body at 6 a token; a head of 8 x 25 at 6 an answer token; attention over 5 tokens."""
+    assert train_flops(results()) == 100 * 6 * 800 + 40 * 6 * 200 + 100 * 6 * 2 * 8 * 5
+
+
+def test_frozen_weights_need_no_gradient_of_their_own() -> None:
+    lora = {**SIZE, "num_parameters": 1100, "num_trainable": 100}
+    body = 100 * (4 * 900 + 2 * 100)
+    assert train_flops(results(model=lora)) == body + 40 * 4 * 200 + 100 * 6 * 2 * 8 * 5
+
+
+def test_what_is_not_known_is_not_guessed() -> None:
+    assert train_flops(results(model=None)) is None
+    assert train_flops(results(model=None, tokens=0)) == 0.0
+    assert train_flops({}) == 0.0
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+@pytest.mark.parametrize("adapter", [False, True])
+def test_as_torch_counts_a_step(kind: str, adapter: bool) -> None:
+    """One document, every token an answer. Torch counts matrix products only, and all of attention, ahead too."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from curricle.experiments.one import model_size
+    from support import lora, model
+
+    tokens, hidden, layers = 48, 64, 4
+    net = model(kind, attn="eager", hidden_size=hidden, intermediate_size=128, num_hidden_layers=layers)
+    if adapter:
+        net = lora(net)
+    batch = torch.randint(4, 90, (1, tokens))
+    with FlopCounterMode(display=False) as counter:
+        net(input_ids=batch, labels=batch).loss.backward()
+    size = model_size(net)
+    ours = train_flops(
+        {
+            "tokens": tokens,
+            "supervised_tokens": tokens,
+            "model": size,
+            "data": {"train": {"examples": 1, "tokens": tokens}},
+        }
+    )
+    ahead = 6 * layers * hidden * tokens * tokens  # the half of attention that we do not count
+    assert ours is not None
+    assert ours + ahead == pytest.approx(counter.get_total_flops(), rel=0.03)
+
+
+def test_means_over_seeds(tmp_path: Path) -> None:
+    for seed, tokens in enumerate((3000, 5000)):
+        write_run(tmp_path / "a" / f"seed-{seed}", tokens=tokens, label_flops=1e6 * (seed + 1))
+        write_logs(tmp_path / "a" / f"seed-{seed}")
+    found = arm_compute(read_arm(tmp_path / "a"))
+    assert (found.steps, found.tokens, found.label_flops) == (4, 4000, 1.5e6)
+    assert found.tokens_per_second == pytest.approx(500)  # 8 seconds of steps, whatever the run took in all
+    assert found.train_flops == pytest.approx(4000 * 6 * 800 + 1000 * 6 * 200 + 4000 * 6 * 2 * 8 * 10)
+
+
+def test_unequal_compute_is_said(tmp_path: Path) -> None:
+    for name, tokens, steps in (("base", 4000, 4), ("near", 4030, 4), ("more", 4400, 4), ("longer", 4000, 5)):
+        write_run(tmp_path / name / "seed-0", tokens=tokens, steps=steps)
+    write_run(tmp_path / "untouched" / "seed-0", tokens=0, steps=0)
+    compute = [arm_compute(read_arm(tmp_path / name)) for name in ("base", "near", "more", "longer", "untouched")]
+    lines = unequal(compute, "base")
+    assert len(lines) == 2
+    assert lines[0].startswith("more was trained on 4,400 tokens and base on 4,000 (+10%)")
+    assert lines[1] == "longer took 5 steps and base 4 (+25%)"

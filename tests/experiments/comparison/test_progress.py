@@ -1,0 +1,84 @@
+"""Held-out loss at equal tokens, and what it took to reach the base arm's last loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from curricle.experiments.comparison.facts import ArmFacts, read_arm
+from curricle.experiments.comparison.progress import at, build_progress, first_at
+from experiments.comparison.runs import write_logs, write_run
+
+CURVE = [(1000, 4.0), (2000, 3.0), (4000, 2.0)]
+
+
+def arm(folder: Path, *curves: list[tuple[int, float]], trained: bool = True) -> ArmFacts:
+    for seed, heldout in enumerate(curves):
+        write_run(folder / f"seed-{seed}", settings={"trainer": "hf" if trained else "none"})
+        if trained:
+            write_logs(folder / f"seed-{seed}", heldout=heldout)
+    return read_arm(folder)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "loss"), [(500, None), (1000, 4.0), (1500, 3.5), (3000, 2.5), (4000, 2.0), (4001, None)]
+)
+def test_between_evaluations_by_straight_line(tokens: int, loss: float | None) -> None:
+    assert at(CURVE, tokens) == loss
+    assert at([], tokens) is None
+
+
+@pytest.mark.parametrize(
+    ("loss", "tokens"), [(5.0, 1000), (4.0, 1000), (3.5, 1500), (2.2, 3600), (2.0, 4000), (1.9, None)]
+)
+def test_the_first_time_a_loss_is_reached(loss: float, tokens: float | None) -> None:
+    assert first_at(CURVE, loss) == (None if tokens is None else pytest.approx(tokens))
+
+
+def test_the_first_time_counts_though_it_rises_again() -> None:
+    assert first_at([(1000, 3.0), (2000, 2.0), (3000, 2.5)], 2.0) == 2000
+
+
+def test_marks_and_what_it_took(tmp_path: Path) -> None:
+    base = arm(tmp_path / "base", [(1, 4.0), (2, 3.5), (4, 3.0)], [(1, 4.2), (2, 3.7), (4, 3.2)])
+    fast = arm(tmp_path / "fast", [(1, 3.5), (2, 3.0), (4, 2.0)], [(1, 3.7), (2, 3.2), (4, 2.2)])
+    found = build_progress([base, fast], base, 0.95)
+    assert found.marks == [500, 1000, 1500, 2000, 2500, 3000, 3500, 4000]
+    ours = found.arms["fast"]
+    assert ours.at_marks[0] is None  # nobody was evaluated before
+    assert ours.at_marks[2] is not None
+    assert ours.at_marks[2].mean == pytest.approx(3.35)
+    assert ours.at_marks[2].method == "t over seeds"
+    assert ours.tokens_to_base is not None
+    assert ours.tokens_to_base.mean == pytest.approx(2000)  # each seed against the base's run of that seed
+    assert ours.seconds_to_base is not None
+    assert ours.seconds_to_base.mean == pytest.approx(4.0)  # two seconds a step
+    assert ours.reached == "2 of 2"
+    assert found.arms["base"].tokens_to_base is not None
+    assert found.arms["base"].tokens_to_base.mean == pytest.approx(4000)
+
+
+def test_of_those_that_got_there_alone_no_interval_is_true(tmp_path: Path) -> None:
+    base = arm(tmp_path / "base", *[[(1, 4.0), (4, 3.0)]] * 3)
+    some = arm(tmp_path / "some", [(1, 3.5), (4, 2.5)], [(1, 3.5), (4, 2.6)], [(1, 4.0), (4, 3.5)])
+    found = build_progress([base, some], base, 0.95).arms["some"]
+    assert found.reached == "2 of 3"
+    assert found.tokens_to_base is not None
+    assert (found.tokens_to_base.low, found.tokens_to_base.method) == (None, "of those that got there")
+    none = arm(tmp_path / "none", [(1, 4.0), (4, 3.5)])
+    found = build_progress([base, none], base, 0.95).arms["none"]
+    assert (found.tokens_to_base, found.seconds_to_base, found.reached) == (None, None, "0 of 1")
+
+
+def test_one_seed_has_a_value_and_no_interval(tmp_path: Path) -> None:
+    base = arm(tmp_path / "base", [(1, 4.0), (4, 3.0)])
+    [*_, last] = build_progress([base], base, 0.95).arms["base"].at_marks
+    assert last is not None
+    assert (last.mean, last.low, last.method) == (3.0, None, "none")
+
+
+def test_arms_without_evaluations_have_no_progress(tmp_path: Path) -> None:
+    base, plain = arm(tmp_path / "base", []), arm(tmp_path / "plain", [], trained=False)
+    found = build_progress([base, plain], base, 0.95)
+    assert (found.marks, found.arms) == ([], {})
