@@ -93,3 +93,21 @@ def text_scores(entry: TextMeasurement, predictions: Sequence[str], references: 
 
             return foreign_script(predictions, references, allow=entry.allow, ignore=entry.ignore)
     raise TypeError(f"no text metric: {entry!r}")
+
+
+def refuse_unready(entries: Iterable[Measurement]) -> None:
+    """What an entry needs and lacks (a package, a script of that name) is said before training, not after it."""
+    for entry in entries:
+        match entry:
+            case Rouge():
+                from .words import words
+
+                words(entry.tokenizer)
+            case Bleu():
+                from .bleu import bleu_metric
+
+                bleu_metric(entry.tokenizer)
+            case ForeignScript():
+                from .scripts import foreign_script
+
+                foreign_script([""], allow=entry.allow, ignore=entry.ignore)

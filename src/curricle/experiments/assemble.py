@@ -3,8 +3,9 @@ the cheap ones first: a data set with nothing to learn stops before any model is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,15 @@ from ..curriculum.layers import Depth
 from ..curriculum.order import Order
 from ..data.account import remarks
 from ..data.encode import encode
+from ..data.prompts import Prompts, make_prompts
 from ..data.rows import Rows
+from ..data.schema import Example
 from ..data.sources import ExampleSource, read_examples
 from ..data.table import TokenTable
 from ..data.templates import use_template
+from ..errors import DataError
+from ..evaluation.config import TextMeasurement
 from ..evaluation.measure import refuse_unready
-from ..evaluation.selection import chrf_on_subset
 from ..models.config import ModelConfig
 from ..runtime.cache import cache_root
 from ..runtime.devices import Half, computing, rank_device
@@ -35,9 +39,6 @@ if TYPE_CHECKING:
 
     from ..models.choose import Choice
 
-SUBSET = 64
-"""Held-out examples that chrF answers at each evaluation, when the recipe names no number."""
-
 
 @dataclass(frozen=True)
 class Material:
@@ -47,6 +48,8 @@ class Material:
     tokenizer: PreTrainedTokenizerBase
     train: TokenTable
     eval: TokenTable | None
+    prompts: Prompts | None = None
+    """The held-out rows as prompts, where answers are compared with references."""
 
     @property
     def pad_id(self) -> int:
@@ -84,7 +87,28 @@ def gather(settings: Settings) -> Material:
     tokenizer = load_tokenizer(settings.model, folder=kept, texts=lambda: _texts(source))
     use_template(tokenizer, data.chat_template)
     train = encode(source, tokenizer, data)
-    return Material(settings, tokenizer, train, encode(held_out, tokenizer, data) if held_out else None)
+    if held_out is None:
+        return Material(settings, tokenizer, train, None)
+    return Material(
+        settings, tokenizer, train, encode(held_out, tokenizer, data), held_out_prompts(settings, tokenizer)
+    )
+
+
+def held_out_prompts(settings: Settings, tokenizer: Any) -> Prompts | None:
+    """The prompts of `data.eval`, as many as will be answered; None when nothing compares answers."""
+    from .selecting import watched_entries
+
+    texts = [entry for entry in settings.evaluation if isinstance(entry, TextMeasurement)]
+    watched = watched_entries(settings)
+    if not (texts or watched):
+        return None
+    rows: Iterable[Example] = read_examples(settings.data, "eval")
+    most = settings.generation.num_examples if texts else max(entry.during_training or 0 for entry in watched)
+    prompts = make_prompts(islice(rows, most), tokenizer, settings.data, settings.generation.max_new_tokens)
+    compared = prompts.with_references()
+    if not compared:
+        raise DataError("no row of `data.eval` has a target to compare an answer with; take its text metrics out")
+    return compared
 
 
 def look_ahead(material: Material, seed: int, folder: str | Path) -> None:
@@ -179,6 +203,8 @@ def rows_of(material: Material) -> Rows:
 
 def make_trainer(material: Material, model: Any, seed: int, folder: str | Path) -> Any:
     """The recipe's trainer, on our rows, with its dials."""
+    from .selecting import selection
+
     settings = material.settings
     arguments = _arguments(material, seed, folder, run_length(material, seed))
     dials = {"order": Order(), "weighting": build_weighting(settings.weighting), "depth": Depth()}
@@ -190,7 +216,7 @@ def make_trainer(material: Material, model: Any, seed: int, folder: str | Path) 
         processing_class=material.tokenizer,
         rows=rows_of(material),
         **dials,
-        **_choosing(material, arguments),
+        **selection(material, arguments, seed),
     )
 
 
@@ -241,33 +267,6 @@ def _judged_on(material: Material) -> TokenTable | None:
     if material.eval is None or num is None or material.settings.selection.metric != "loss":
         return material.eval
     return material.eval.head(num)
-
-
-def _choosing(material: Material, arguments: Any) -> dict[str, Any]:
-    """Best checkpoint and early stop, where the recipe asks for them."""
-    from ..training.patience import Patience
-
-    chosen = material.settings.selection
-    if chosen.metric is None or material.eval is None:
-        return {}
-    higher = chosen.metric == "chrf"
-    arguments.load_best_model_at_end = True
-    arguments.metric_for_best_model = f"eval_{chosen.metric}"
-    arguments.greater_is_better = higher
-    if (arguments.save_strategy, arguments.save_steps) != (arguments.eval_strategy, arguments.eval_steps):
-        say(f"selection: checkpoints are saved where data.eval is measured, every {arguments.eval_steps} steps")
-    # The host can only keep a checkpoint that exists where the metric was measured.
-    arguments.save_strategy, arguments.save_steps = arguments.eval_strategy, arguments.eval_steps
-    extras: dict[str, Any] = {}
-    if chosen.metric == "chrf":
-        subset = chosen.num_examples or SUBSET
-        extras["eval_extras"] = chrf_on_subset(
-            material.eval, material.tokenizer, subset, material.settings.generation.max_new_tokens
-        )
-    if chosen.patience is not None:
-        name = f"eval_{chosen.metric}"
-        extras["patience"] = Patience(name, higher, chosen.patience, chosen.min_delta)
-    return extras
 
 
 def load_saved(material: Material, seed: int, folder: str | Path) -> Any:

@@ -18,15 +18,17 @@ from ..data.sources import read_examples
 from ..evaluation.accuracy import token_accuracy
 from ..evaluation.config import Hits, Ifd, Loss, Measurement, Perplexity, TextMeasurement, TokenAccuracy
 from ..evaluation.ifd import answer_head, ifd
-from ..evaluation.measure import Measured, labelled
+from ..evaluation.measure import Measured, labelled, text_scores
 from ..evaluation.perplexity import answer_perplexity, text_perplexity, whole_text
 from ..evaluation.ranking import hits
 from ..evaluation.score import Score
+from ..generation.answers import Answer, answer
 from ..runtime.devices import computing
 from ..runtime.files import write_json
+from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import is_main
-from .assemble import Material, half_of, load_saved, rows_of
+from .assemble import Material, half_of, held_out_prompts, load_saved, rows_of
 from .resolve import measuring_hash
 
 ROW_ID = 16
@@ -39,30 +41,51 @@ def measure_run(material: Material, seed: int, folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     model = load_saved(material, seed, folder)
     with computing(next(model.parameters()).device, half_of(material.settings)):
-        measured, more = measure_model(material, model, folder)
+        measured, more = measure_model(material, model, folder, seed)
     if is_main():
         write_json(folder / "scores.json", measured.per_example())
     return more | {
         "metrics": measured.metrics(),
+        "figures": list(measured.scores),  # in the recipe's order, which JSON objects need not keep
         "metric_info": measured.info(),
         "measured": measuring_hash(material.settings),
         "measuring_seconds": time.perf_counter() - started,
     }
 
 
-def measure_model(material: Material, model: Any, folder: Path) -> tuple[Measured, dict[str, Any]]:
+def measure_model(material: Material, model: Any, folder: Path, seed: int = 0) -> tuple[Measured, dict[str, Any]]:
     """All entries of `evaluation`, in the recipe's order, and the loss of each domain."""
     assert material.eval is not None  # the recipe was checked for it
-    ids, more = rows_in(material.eval.ids[:]), dict[str, Any]()
+    entries, more = material.settings.evaluation, dict[str, Any]()
+    texts = [entry for entry in entries if isinstance(entry, TextMeasurement)]
+    answers = _answers(material, model, folder, seed) if texts else []
+    answered = [one.id for one in answers]
+    ids = rows_in([*material.eval.ids[:], *answered])
     scores: dict[str, Score] = {}
-    for entry in material.settings.evaluation:
+    for entry in entries:
         if isinstance(entry, TextMeasurement):
-            continue
-        own_ids, found = _likelihoods(entry, material, model)
+            own_ids: Sequence[str] = answered
+            found = text_scores(entry, [one.prediction for one in answers], [one.references for one in answers])
+        else:
+            own_ids, found = _likelihoods(entry, material, model)
         scores |= labelled(entry, [over_rows(score, own_ids, ids) for score in found])
         if isinstance(entry, Loss):
             more["domain_loss"] = _by_domain(found[0], material.eval)
+    if answers:
+        more["answers"] = {"number": len(answers), "unfinished": sum(not one.finished for one in answers)}
     return Measured(ids, scores), more
+
+
+def _answers(material: Material, model: Any, folder: Path, seed: int) -> list[Answer]:
+    """One answer to each held-out row, for all text metrics; those that a killed run made are not made again."""
+    settings = material.settings
+    prompts = material.prompts or held_out_prompts(settings, material.tokenizer)
+    assert prompts is not None
+    answers = answer(model, material.tokenizer, prompts, settings.generation, folder / "samples_eval.jsonl", seed)
+    unfinished = sum(not one.finished for one in answers)
+    if unfinished:
+        say(f"{unfinished:,} of {len(answers):,} answers were cut at {prompts.max_new_tokens} tokens before they ended")
+    return answers
 
 
 def _likelihoods(entry: Measurement, material: Material, model: Any) -> tuple[Sequence[str], list[Score]]:

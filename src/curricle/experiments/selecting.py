@@ -1,0 +1,60 @@
+"""What a trainer measures on answers while it trains, which checkpoint becomes the model, and when to stop early."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..evaluation.config import Chrf, TextMeasurement
+from ..evaluation.selection import FIRST, watch_generation
+from ..runtime.progress import say
+from .assemble import Material
+from .recipe import Settings
+
+
+def watched_entries(settings: Settings) -> list[TextMeasurement]:
+    """The text metrics of every evaluation in training: those that ask for it, and the one that chooses the checkpoint,
+    which may be chrF without an entry of its own."""
+    chosen, entries = settings.selection, []
+    for entry in settings.evaluation:
+        if isinstance(entry, TextMeasurement):
+            chooses = chosen.metric in entry.figures()
+            if entry.during_training or chooses:
+                num = entry.during_training or FIRST
+                num = (chosen.num_examples or num) if chooses else num
+                entries.append(entry.model_copy(update={"during_training": num}))
+    if chosen.metric == "chrf" and not any(chosen.metric in entry.figures() for entry in entries):
+        entries.append(Chrf(metric="chrf", during_training=chosen.num_examples or FIRST))
+    return entries
+
+
+def selection(material: Material, arguments: Any, seed: int) -> dict[str, Any]:
+    """The trainer's extra arguments; `arguments` learn which figure is the best one and when to save."""
+    settings = material.settings
+    if material.eval is None:
+        return {}
+    extras: dict[str, Any] = {}
+    entries = watched_entries(settings)
+    if entries:
+        extras["eval_extras"] = watch_generation(
+            material.prompts, material.tokenizer, settings.generation, entries, seed
+        )
+    chosen = settings.selection
+    if chosen.metric is None:
+        return extras
+    higher = any(chosen.metric in entry.figures() and entry.higher_is_better for entry in entries)
+    _keep_best(arguments, chosen.metric, higher)
+    if chosen.patience is not None:
+        from ..training.patience import Patience
+
+        extras["patience"] = Patience(f"eval_{chosen.metric}", higher, chosen.patience, chosen.min_delta)
+    return extras
+
+
+def _keep_best(arguments: Any, metric: str, higher: bool) -> None:
+    """The host can only keep a checkpoint that exists where the metric was measured."""
+    arguments.load_best_model_at_end = True
+    arguments.metric_for_best_model = f"eval_{metric}"
+    arguments.greater_is_better = higher
+    if (arguments.save_strategy, arguments.save_steps) != (arguments.eval_strategy, arguments.eval_steps):
+        say(f"selection: checkpoints are saved where data.eval is measured, every {arguments.eval_steps} steps")
+    arguments.save_strategy, arguments.save_steps = arguments.eval_strategy, arguments.eval_steps
