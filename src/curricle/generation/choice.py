@@ -73,7 +73,7 @@ class Choice:
 
     def _drawn(self, logits_bv: Tensor, rows: Sequence[Row]) -> Tensor:
         """The likeliest tokens side by side, each as wide as its probability; a random place says which it is."""
-        shares_bv, order_bv = logits_bv.softmax(-1).sort(-1, descending=True, stable=True)
+        shares_bv, order_bv = logits_bv.softmax(-1).sort(dim=-1, descending=True, stable=True)
         ends_bv = shares_bv.cumsum(-1)
         kept_bv = ends_bv - shares_bv < self.config.top_p
         if self.config.top_k is not None:
