@@ -89,6 +89,7 @@ def test_an_interval_has_as_many_digits_as_it_deserves(interval: Interval, text:
 def test_signs_of_differences() -> None:
     assert with_spread(Interval(0.5, -0.5, 1.5), sign=True) == "+0.5 [−0.5, +1.5]"
     assert signed(0.0) == "0"
+    assert signed(0.0004, 2) == signed(-0.0004, 2) == "0.00"
     assert spread(Interval(1.0)) == ""
 
 
@@ -139,7 +140,7 @@ def test_the_summary_says_better_worse_and_not_shown_with_numbers() -> None:
     assert summary(comparison(found)) == [
         ("good", "is better than base in rouge (41.5 against 40.0; +1.5 [+1.0, +2.0])."),
         ("bad", "is worse than base in rouge (38.5 against 40.0; −1.5 [−2.0, −1.0])."),
-        ("same", "is not shown to differ from base in rouge (40.1 against 40.0; +0.1 [−0.4, +0.6])."),
+        ("same", "is not shown to differ from base in rouge (+0.1 [−0.4, +0.6])."),
     ]
 
 

@@ -16,7 +16,7 @@ from .curves import colour, key
 from .foreign import foreign_answers
 from .histories import histories
 from .samples import Samples, packed, read_samples
-from .words import FEW_ARMS, SIGNS, decimals_for, flat, percent, plural, setting, summary
+from .words import SIGNS, decimals_for, flat, percent, plural, setting, summary
 
 FIRST = 5
 """Examples that are in the pages as plain text: all there is without JavaScript, and what Markdown shows."""
@@ -68,7 +68,6 @@ def gather(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "version": version("curricle"),
         "FIRST": FIRST,
         "MAX_FINDINGS": MAX_FINDINGS,
-        "FEW_ARMS": FEW_ARMS,
     }
     return page | {"parts": _parts(page)}
 

@@ -50,7 +50,7 @@ def decimals_of(interval: Interval) -> int | None:
 
 def signed(value: float, decimals: int | None = None) -> str:
     text = number(value, decimals)
-    return f"+{text}" if value > 0 else text
+    return f"+{text}" if value > 0 and text.strip("0.,") else text
 
 
 def common_decimals(intervals: Iterable[Interval]) -> int | None:
@@ -213,9 +213,11 @@ def _in_figures(comparison: Comparison, cells: Sequence[Cell], most: int) -> str
         base = comparison.cell(comparison.base, cell.metric)
         assert cell.difference is not None
         decimals = decimals_for(comparison, cell.metric)
-        against = f" against {number(base.interval.mean, decimals)}" if base else ""
-        difference = with_spread(cell.difference.interval, sign=True, decimals=decimals)
-        named.append(f"{cell.metric} ({number(cell.interval.mean, decimals)}{against}; {difference})")
+        said = with_spread(cell.difference.interval, sign=True, decimals=decimals)
+        if base and cell.difference.verdict in ("better", "worse"):
+            means = (number(each.interval.mean, decimals) for each in (cell, base))
+            said = f"{' against '.join(means)}; {said}"
+        named.append(f"{cell.metric} ({said})")
     if len(cells) > most:
         named.append(plural(len(cells) - most, "more figure" if named else "figure"))
     return listed(named)
