@@ -1,0 +1,150 @@
+"""What a run proves, from end to end: figures of answers and of likelihoods, arms that nobody trained, checks, metrics
+that are added later, figures that are watched while training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import curricle
+from curricle.cli import main
+from curricle.errors import CurricleError
+from curricle.runtime.logs import JsonLog
+
+RECIPE: dict[str, Any] = {
+    "name": "r",
+    "seeds": [0, 1],
+    "model": {
+        "name_or_path": "nano:llama",
+        "shape": {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1},
+    },
+    "data": {"train": "toy:dialogue#24", "eval": "toy:dialogue-eval#6", "format": "dialogue", "max_length": 512},
+    "training": {
+        "max_steps": 4,
+        "per_device_train_batch_size": 2,
+        "learning_rate": 1e-2,
+        "save_steps": 2,
+        "eval_steps": 2,
+    },
+    "generation": {"max_new_tokens": 8},
+    "evaluation": [{"metric": "loss"}, {"metric": "rouge"}, {"metric": "foreign_script", "allow": ["Hangul"]}],
+    "arms": {"tuned": {}, "untouched": {"trainer": "none"}},
+}
+TUNED = Path("runs/r/tuned/seed-0")
+pytestmark = pytest.mark.usefixtures("libraries")
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(**changes: Any) -> Any:
+    return curricle.run({**RECIPE, **changes})
+
+
+def results(folder: Path = TUNED) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_bytes())
+
+
+def test_figures_have_a_value_a_row_and_answers_are_kept() -> None:
+    done = run()
+    names = [
+        "loss",
+        "loss.perplexity",
+        *(f"rouge.{name}" for name in ("rouge1", "rouge2", "rougeL", "rougeLsum", "sum")),
+    ]
+    names += ["foreign_script.samples", "foreign_script.characters"]
+    assert [info.name for info in done.comparison.metrics] == names
+    samples = JsonLog(TUNED / "samples_eval.jsonl").rows()
+    scores = json.loads((TUNED / "scores.json").read_bytes())
+    assert len(samples) == 6
+    assert [sample["id"] for sample in samples] == scores["ids"]
+    assert all(len(sample["references"]) == 1 and sample["num_tokens"] <= 8 for sample in samples)
+    for name, value in results()["metrics"].items():
+        found = scores["scores"][name]
+        weights = found["weights"] or [1.0] * 6
+        mean = sum(w * v for w, v in zip(weights, found["values"], strict=True)) / (sum(weights) or 1.0)
+        if found["transform"] == "none":
+            assert value == pytest.approx(mean)
+
+
+def test_the_untouched_model_is_an_arm() -> None:
+    done = run()
+    untouched = Path("runs/r/untouched/seed-0")
+    assert results(untouched)["steps"] == 0
+    assert not (untouched / "model").exists()
+    assert [arm.trained for arm in done.comparison.arms] == [True, False]
+    # A nano model is drawn by the seed: before its first step the tuned arm was this very model.
+    first = JsonLog(TUNED / "metrics.jsonl").rows()[0]["loss"]
+    assert results(untouched)["metrics"]["loss"] == pytest.approx(first, rel=0.05)
+    assert results()["metrics"]["loss"] < results(untouched)["metrics"]["loss"]
+
+
+def test_a_metric_added_later_is_measured_without_training() -> None:
+    run(evaluation=[{"metric": "loss"}], arms={"tuned": {}})
+    before, trained = results(), (TUNED / "metrics.jsonl").read_bytes()
+    added = run(evaluation=[{"metric": "loss"}, {"metric": "token_accuracy"}], arms={"tuned": {}})
+    assert (TUNED / "metrics.jsonl").read_bytes() == trained
+    assert results()["seconds"] == before["seconds"]
+    assert "token_accuracy" in results()["metrics"]
+    assert added.comparison.cell("tuned", "token_accuracy").per_seed.keys() == {0, 1}
+
+
+def test_an_answer_figure_chooses_the_checkpoint() -> None:
+    run(
+        evaluation=[{"metric": "rouge", "during_training": 3}, {"metric": "foreign_script"}],
+        selection={"metric": "rouge.rouge1", "num_examples": 4},
+        arms={"tuned": {}},
+        seeds=[0],
+    )
+    watched = {row["step"]: row["rouge.rouge1"] for row in JsonLog(TUNED / "heldout.jsonl").rows()}
+    assert watched.keys() == {2, 4}
+    assert "foreign_script.samples" not in JsonLog(TUNED / "heldout.jsonl").rows()[0]
+    assert results()["best_checkpoint"] == f"checkpoint-{max(watched, key=lambda step: watched[step])}"
+
+
+def outcomes() -> list[tuple[str, str, str]]:
+    found = json.loads(Path("runs/r/comparison.json").read_bytes())["checks"]
+    return [(line["arm"], line["outcome"], line["why"]) for line in found]
+
+
+def test_checks_are_judged_and_say_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    checks = [
+        {"arm": "tuned", "check": "loss < untouched"},
+        {"arm": "tuned", "check": "rouge.sum > 299", "otherwise": "go back to the plain prompt"},
+        "steps <= 4",
+    ]
+    Path("r.yaml").write_text(yaml.safe_dump({**RECIPE, "checks": checks}), encoding="utf-8")
+    assert main(["run", "r.yaml", "--arms", "tuned"]) == 0
+    assert outcomes()[0] == ("tuned", "not decidable", "untouched has no finished run yet")
+    assert main(["run", "r.yaml"]) == 0
+    shown = capsys.readouterr().out
+    assert "go back to the plain prompt" in shown
+    assert [outcome for _, outcome, _ in outcomes()] == ["met", "not met", "met"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"checks": ["rouge.sun > 70"]}, "did you mean `rouge.sum`"),
+        ({"checks": [{"arm": "tund", "check": "loss < 1"}]}, "did you mean `tuned`"),
+        ({"comparison": {"base": "x"}}, "`comparison.base` is x, no arm"),
+        ({"selection": {"metric": "rouge.rouge9"}}, "did you mean `rouge.rouge"),
+        ({"evaluation": [{"metric": "foreign_script", "allow": ["Hangle"]}]}, "did you mean `Hangul`"),
+        ({"evaluation": [{"metric": "bleu", "tokenizer": "13b"}]}, "did you mean `13a`"),
+        ({"data": {**RECIPE["data"], "eval": "texts.jsonl", "format": "text"}}, "raw text has no prompt"),
+    ],
+)
+def test_mistakes_are_found_before_training(changes: dict[str, Any], message: str) -> None:
+    row = json.dumps({"text": "A text of some words.", "dialogue": "#Person1#: Hi.", "summary": "Hi."})
+    Path("texts.jsonl").write_text(f"{row}\n", encoding="utf-8")
+    if "data" in changes:
+        changes["data"]["train"] = "texts.jsonl"
+    with pytest.raises(CurricleError, match=message):
+        run(**changes)
+    assert not list(Path("runs").glob("r/*/*"))
