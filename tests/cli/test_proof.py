@@ -121,7 +121,7 @@ def test_checks_are_judged_and_say_what_to_do(capsys: pytest.CaptureFixture[str]
     ]
     Path("r.yaml").write_text(yaml.safe_dump({**RECIPE, "checks": checks}), encoding="utf-8")
     assert main(["run", "r.yaml", "--arms", "tuned"]) == 0
-    assert outcomes()[0] == ("tuned", "not decidable", "untouched has no finished run yet")
+    assert outcomes()[0] == ("tuned", "not decidable", "untouched has no finished run")
     assert main(["run", "r.yaml"]) == 0
     shown = capsys.readouterr().out
     assert "go back to the plain prompt" in shown
