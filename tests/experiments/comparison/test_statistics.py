@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -170,3 +173,10 @@ def test_holm_rejects_as_the_written_procedure() -> None:
 def test_holm_of_one_and_of_none() -> None:
     assert (holm([0.03]), holm_levels([0.03], 0.95)) == ([0.03], [0.95])
     assert (holm([]), holm_levels([], 0.95)) == ([], [])
+
+
+def test_the_page_calculates_right() -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "comparison.md"
+    done = doctest.testfile(str(page), module_relative=False)
+    assert done.attempted > 5
+    assert done.failed == 0

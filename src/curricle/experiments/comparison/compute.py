@@ -37,8 +37,9 @@ def train_flops(results: dict[str, Any]) -> float | None:
     head = size["hidden"] * size["vocab"]
     train = (results.get("data") or {}).get("train") or {}
     length = train["tokens"] / train["examples"] if train.get("examples") else 0.0
-    attention = 6 * size["num_layers"] * size["hidden"] * length
-    return tokens * (4.0 * body + 2.0 * learning + attention) + answers * head * (6.0 if whole else 4.0)
+    attention: float = 6 * size["num_layers"] * size["hidden"] * length
+    flops: float = tokens * (4.0 * body + 2.0 * learning + attention) + answers * head * (6.0 if whole else 4.0)
+    return flops
 
 
 def arm_compute(arm: ArmFacts) -> Compute:

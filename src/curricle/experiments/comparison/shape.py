@@ -150,12 +150,14 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; seeds become text there, as JSON has it."""
-        return _plain(asdict(self))
+        tree: dict[str, Any] = _plain(asdict(self))
+        return tree
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> Comparison:
         """What `as_dict` gave, after its way through JSON."""
-        return _read(cls, tree)
+        comparison: Comparison = _read(cls, tree)
+        return comparison
 
     def cell(self, arm: str, metric: str) -> Cell | None:
         return next((cell for cell in self.cells if (cell.arm, cell.metric) == (arm, metric)), None)
@@ -182,7 +184,7 @@ def _read(kind: Any, value: Any) -> Any:
     origin, inside = get_origin(kind), get_args(kind)
     if value is None:
         return float("nan") if kind is float else None  # JSON has no NaN
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         hints = get_type_hints(kind)
         return kind(
             **{part.name: _read(hints[part.name], value[part.name]) for part in fields(kind) if part.name in value}
