@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .errors import CurricleError
     from .experiments.compare import compare
     from .experiments.evaluate import evaluate
+    from .experiments.predict import predict
     from .experiments.recipe import Recipe
     from .experiments.run import run, train
     from .training.export import export
@@ -28,6 +29,7 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "predict",
     "prepare",
     "run",
     "train",
@@ -42,6 +44,7 @@ _HOMES = {
     "compare": "experiments.compare",
     "evaluate": "experiments.evaluate",
     "export": "training.export",
+    "predict": "experiments.predict",
     "prepare": "data.prepare",
     "run": "experiments.run",
     "train": "experiments.run",

@@ -157,3 +157,16 @@ def test_what_is_missing_counts_nothing(tmp_path: Path) -> None:
     predictions.write_text("".join(lines[2:-1]), encoding="utf-8")  # three right answers are left
     result = evaluate(predictions=predictions, data=data, metrics=["rouge:tokenizer=eojeol"], allow_missing=True)
     assert result.metrics["rouge.rouge1"] == pytest.approx(100 * 3 / 6)
+
+
+def test_a_models_answers_are_measured_as_its_predictions_are(small_runs: Path, tmp_path: Path) -> None:
+    """Generating and scoring in one go, and by way of a file: the same figures."""
+    run = small_runs / "whole" / "seed-3"
+    data = written(tmp_path / "rows.jsonl", [{"id": i, **row} for i, row in enumerate(toy_rows("dialogue", 5, seed=9))])
+    metrics = ["rouge:tokenizer=character", "chrf"]
+    at_once = evaluate(run, data=data, metrics=metrics, output=tmp_path / "out.json")
+    curricle.predict(run, data, tmp_path / "answers.jsonl")
+    by_file = evaluate(predictions=tmp_path / "answers.jsonl", data=data, metrics=metrics)
+    assert at_once.metrics == pytest.approx(by_file.metrics)
+    assert len(at_once.measured.ids) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.jsonl", "out.json", "rows.jsonl"]

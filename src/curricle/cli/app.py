@@ -35,6 +35,8 @@ for command in (
     watch.watch,
     compare.compare,
     use.evaluate,
+    use.predict,
+    use.chat,
     recipe.init,
     recipe.schema,
     data.prepare,

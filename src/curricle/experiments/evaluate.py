@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..data.config import DataConfig
@@ -16,6 +19,7 @@ from ..evaluation.measure import Measured, measure_texts
 from ..runtime.config import Section
 from ..runtime.files import write_json
 from ..runtime.progress import say
+from ..runtime.ranks import is_main
 from .document import Place, Places, parse_value
 from .environment import versions
 from .overrides import overlay, read_sets
@@ -96,10 +100,24 @@ def evaluate(
         from .measured_model import evaluate_model
 
         assert model is not None
-        result = evaluate_model(model, data, recipe, entries, overrides)
-    if output is not None:
+        with _scratch(output) as folder:
+            result = evaluate_model(model, data, recipe, entries, overrides, folder)
+    if output is not None and is_main():
         write_json(output, result.as_dict())
     return result
+
+
+@contextmanager
+def _scratch(output: str | Path | None) -> Iterator[Path]:
+    """A folder for answers; one beside the output stays when the work is cut off, so that it can be gone on with."""
+    if output is None:
+        with TemporaryDirectory() as folder:
+            yield Path(folder)
+        return
+    folder = Path(output).with_name(f".{Path(output).name}.parts")
+    yield folder
+    if is_main():
+        shutil.rmtree(folder, ignore_errors=True)  # there is none when no answers were needed
 
 
 class _Entries(Section):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..data.account import remarks
@@ -29,8 +28,12 @@ def evaluate_model(
     recipe: str | Path | None,
     entries: Sequence[Measurement],
     overrides: Sequence[str],
+    scratch: Path,
 ) -> Evaluation:
-    """The figures of `entries`, or else of the recipe's own, on `data` or else on the recipe's `data.eval`."""
+    """The figures of `entries`, or else of the recipe's own, on `data` or else on the recipe's `data.eval`.
+
+    Answers are kept in `scratch` as they come, and one that is found there is not made again.
+    """
     subject = find_subject(model, recipe, overrides, data)
     settings = subject.settings
     if entries:
@@ -47,7 +50,7 @@ def evaluate_model(
         say(line)
     material = subject.material(tokenizer, table)
     loaded: Any = load_saved(material, subject.seed, subject.folder or Path("."))
-    with TemporaryDirectory() as scratch, computing(next(loaded.parameters()).device, half_of(settings)):
-        measured, _ = measure_model(material, loaded, Path(scratch))
+    with computing(next(loaded.parameters()).device, half_of(settings)):
+        measured, _ = measure_model(material, loaded, scratch, subject.seed)
     files = [{"path": info.path, "sha256": info.sha256} for info in source.files]
     return Evaluation(str(model), measured, files)

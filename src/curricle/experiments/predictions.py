@@ -23,6 +23,7 @@ from ..data.sources import ExampleSource
 from ..errors import DataError, nearest
 from ..runtime.files import sha256_file
 
+Id = str | int | float
 ID_COLUMNS = ("id", "fname")
 TEXT_COLUMNS = ("prediction", "summary")
 SHOWN = 5
@@ -60,7 +61,7 @@ def read_predictions(path: str | Path, id_column: str | None = None, text_column
     return Predictions(
         Path(path),
         [_text(value.get(text), f"{path}:{line}", text) for line, value in rows],
-        None if ids is None else [_id(value, ids, f"{path}:{line}") for line, value in rows],
+        None if ids is None else [str(_id(value, ids, f"{path}:{line}")) for line, value in rows],
     )
 
 
@@ -99,20 +100,21 @@ def _text(value: Any, place: str, column: str) -> str:
     return value
 
 
-def _id(row: Mapping[str, Any], column: str, place: str) -> str:
+def _id(row: Mapping[str, Any], column: str, place: str) -> Id:
     value = lookup(dict(row), column)
-    if value is None or isinstance(value, list | dict | bool):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"{place}: `{column}` is {json_name(value)}, expected an id")
-    return str(value)
+    return value
 
 
-def row_ids(path: str | Path, id_column: str | None = None) -> tuple[str | None, dict[int, str]]:
-    """The id column of a data file (None where it has none), and the id of the row on each line."""
+def row_ids(path: str | Path, id_column: str | None = None) -> tuple[str | None, dict[int, Id]]:
+    """The id column of a data file (None where it has none: rows then go by number), and the id of the row on each
+    line, as it is written there."""
     rows = whole_rows(path)
     columns = rows[0][1]
     column = next((name for name in (id_column, *ID_COLUMNS) if name is not None and name in columns), None)
     if column is None:
-        return None, {line: str(number) for number, (line, _) in enumerate(rows, start=1)}
+        return None, {line: number for number, (line, _) in enumerate(rows, start=1)}
     return column, {line: _id(value, column, f"{path}:{line}") for line, value in rows}
 
 
@@ -139,7 +141,9 @@ def match(
         predictions=[answers.get(id_, "") for id_, _ in scored],
         references=[texts for _, texts in scored],
         notes=notes,
-        files=[{"path": str(path), "sha256": sha256_file(path)} for path in (str(predictions.path), *rows.source_paths)],
+        files=[
+            {"path": str(path), "sha256": sha256_file(path)} for path in (str(predictions.path), *rows.source_paths)
+        ],
     )
 
 
@@ -180,7 +184,9 @@ class _Rows:
         self.where = " and ".join(self.source_paths)
         columns, own = zip(*(row_ids(path, id_column) for path in self.source_paths), strict=True)
         by_place = {
-            (path, line): id_ for path, ids in zip(self.source_paths, own, strict=True) for line, id_ in ids.items()
+            (path, line): str(id_)
+            for path, ids in zip(self.source_paths, own, strict=True)
+            for line, id_ in ids.items()
         }
         examples = list(source)
         self.report = source.report

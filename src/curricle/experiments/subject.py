@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import RecipeError, RunError
 from ..runtime.files import read_json
+from ..runtime.ranks import join
 from .document import Place, Places
 from .overrides import overlay, read_sets
 from .recipe import Settings
@@ -18,8 +19,12 @@ from .toys import place_toys
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from ..data.config import DataConfig
     from ..data.table import TokenTable
     from .assemble import Material
+
+LONGEST = 8192
+"""Tokens of prompt and answer together, for a model whose recipe is not known and that may take more."""
 
 NO_DATA = "-"
 """Stands for `data.train` of a model that was named without a recipe: it is not read."""
@@ -41,16 +46,19 @@ class Subject:
         return replace(self, label=f"base ({self.settings.model.name_or_path})", settings=settings)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """With the chat template that the model was trained with."""
+        """With the chat template that the model was trained with. The processes of a torchrun have met by then."""
         from ..data.templates import use_template
         from ..models.loading import load_tokenizer
         from .assemble import gather
 
+        training = self.settings.training
+        join(self.settings.distributed.backend, bool(training.get("use_cpu")), training.get("ddp_timeout"))
         config = self.settings.model
         if self.folder is not None and (self.folder / "model").is_dir():
             config = config.model_copy(update={"name_or_path": str(self.folder / "model"), "shape": {}})
         elif config.nano_type:  # its tokenizer is trained on the recipe's data
-            return gather(self.settings).tokenizer
+            data = self.settings.data.model_copy(update={"eval": None})
+            return gather(self.settings.model_copy(update={"data": data, "evaluation": []})).tokenizer
         tokenizer = load_tokenizer(config)
         use_template(tokenizer, self.settings.data.chat_template)
         return tokenizer
@@ -70,14 +78,25 @@ class Subject:
         alone = replace(self, settings=self.settings.model_copy(update={"data": data}))
         return load_saved(alone.material(tokenizer), self.seed, self.folder or Path(".")).eval()
 
+    def data_for(self, model: Any) -> DataConfig:
+        """The settings of `data` to make prompts by. A model named without a recipe takes what it has room for."""
+        data = self.settings.data
+        room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        if data.train != NO_DATA or "max_length" in data.model_fields_set or room is None:
+            return data
+        return data.model_copy(update={"max_length": min(int(room), LONGEST)})
+
 
 def find_subject(
     model: str | Path, recipe: str | Path | None = None, overrides: Sequence[str] = (), data: str | Path | None = None
 ) -> Subject:
     """What a person means by `model`. A run brings its own recipe; any other model takes the settings of `recipe`, if
     there is one. `data` becomes `data.eval`."""
-    sets = [*overrides]
-    folder = run_folder(Path(model))
+    path, sets = Path(model), [*overrides]
+    if not path.exists() and path.parent != Path(".") and path.parent.is_dir():
+        beside = ", ".join(sorted(one.name for one in path.parent.iterdir())[:6])
+        raise RunError(f"there is no {path}; in {path.parent}: {beside or 'nothing'}")
+    folder = run_folder(path)
     if folder is not None:
         if recipe is not None:
             raise RecipeError(f"{model} is a run, and brings its own recipe; change keys of it with --set")
