@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..curriculum.layers import Depth
 from ..curriculum.order import Order
 from ..data.account import remarks
+from ..data.config import DataConfig
 from ..data.encode import encode
 from ..data.prompts import Prompts, make_prompts
 from ..data.rows import Rows
@@ -62,11 +64,14 @@ class Material:
 
 
 def _texts(source: ExampleSource) -> Iterator[str]:
-    """What a nano model's tokenizer is trained on."""
+    """What a nano model's tokenizer is trained on: the rows, and not how they are asked about, so that arms with other
+    system prompts or questions have the same one."""
     for example in source:
         yield from filter(None, (example.text, example.prompt, example.completion))
-        for message in example.messages:
-            yield message.content
+        if example.units:
+            yield from (*example.units, *example.references)
+        else:
+            yield from (message.content for message in example.messages if message.role != "system")
 
 
 def gather(settings: Settings) -> Material:
@@ -81,17 +86,21 @@ def gather(settings: Settings) -> Material:
     held_out = read_examples(data, "eval") if data.eval is not None else None
     kept = None
     if settings.model.nano_type:
-        kept = (
-            cache_root() / "nano-tokenizers" / fingerprint(source.fingerprint, settings.model.shape.get("vocab_size"))
-        )
+        rows = reduce(fingerprint, _texts(source), "")
+        kept = cache_root() / "nano-tokenizers" / fingerprint(rows, settings.model.shape.get("vocab_size"))
     tokenizer = load_tokenizer(settings.model, folder=kept, texts=lambda: _texts(source))
     use_template(tokenizer, data.chat_template)
     train = encode(source, tokenizer, data)
     if held_out is None:
         return Material(settings, tokenizer, train, None)
-    return Material(
-        settings, tokenizer, train, encode(held_out, tokenizer, data), held_out_prompts(settings, tokenizer)
-    )
+    judged = encode(held_out, tokenizer, _judging(data))
+    return Material(settings, tokenizer, train, judged, held_out_prompts(settings, tokenizer))
+
+
+def _judging(data: DataConfig) -> DataConfig:
+    """Whoever learns prompts too is judged by the answers like everybody else: arms that learn different tokens are
+    compared on the same ones."""
+    return data.model_copy(update={"learn": "every_turn"}) if data.learn == "all" else data
 
 
 def held_out_prompts(settings: Settings, tokenizer: Any) -> Prompts | None:

@@ -40,6 +40,7 @@ _HOW: Tree = {
         "max_steps": 120,
         "per_device_train_batch_size": 8,
         "learning_rate": 3.0e-3,
+        "max_grad_norm": 5.0,
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.05,
         "logging_steps": 20,
