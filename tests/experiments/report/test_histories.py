@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -52,5 +50,5 @@ def test_figures_measured_during_training() -> None:
     rows = [
         {"step": 1, "what": "eval", "tokens_trained": 9, "loss": 2.0, "perplexity": 7.0, "tokens": 5.0, "chrf": 20.5}
     ]
-    history = History("a", 0, Path(), *(np.array([]) for _ in range(3)), rows)
+    history = History("a", 0, *(np.array([]) for _ in range(3)), rows)
     assert history.figures() == ["chrf"]

@@ -91,6 +91,7 @@ def test_signs_of_differences() -> None:
     assert signed(0.0) == "0"
     assert signed(0.0004, 2) == signed(-0.0004, 2) == "0.00"
     assert spread(Interval(1.0)) == ""
+    assert with_spread(Interval(1.558), decimals=0) == "1.56"
 
 
 def test_cells_of_one_figure_line_up() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from markupsafe import Markup
@@ -116,7 +117,7 @@ def during_training(comparison: Comparison, runs: Sequence[History]) -> list[Cha
     charts = []
     for i, name in enumerate(dict.fromkeys(name for run in runs for name in run.figures())):
         measured = [run for run in runs if name in run.figures()]
-        by_arm = _by_arm(comparison, measured, lambda run, name=name: _heldout(run, name))
+        by_arm = _by_arm(comparison, measured, partial(_heldout, name=name))
         caption = f"Measured during training, on the first held-out examples. {_thin(by_arm)}"
         charts.append(_curves(comparison, f"during-{i}", f"{name} during training", name, by_arm, caption))
     return charts

@@ -26,7 +26,6 @@ class History:
 
     arm: str
     seed: int
-    folder: Path
     tokens: np.ndarray
     loss: np.ndarray
     grad_norm: np.ndarray
@@ -47,8 +46,10 @@ def histories(comparison: Comparison, folder: Path) -> list[History]:
 def _read(arm: str, seed: int, folder: Path) -> History:
     rows = JsonLog(folder / "metrics.jsonl").rows()
     heldout = [row for row in JsonLog(folder / "heldout.jsonl").rows() if row.get("what", "eval") == "eval"]
-    columns = (np.array([_float(row.get(name)) for row in rows]) for name in ("tokens", "loss", "grad_norm"))
-    return History(arm, seed, folder, *columns, heldout)
+    tokens, loss, grad_norm = (
+        np.array([_float(row.get(name)) for row in rows]) for name in ("tokens", "loss", "grad_norm")
+    )
+    return History(arm, seed, tokens, loss, grad_norm, heldout)
 
 
 def _float(value: Any) -> float:

@@ -91,7 +91,9 @@
       if (scores[figure] !== null && scores[figure] !== undefined) who.append(make("span", "score", shown(scores[figure])));
       if (!finished) who.append("cut off at the length limit");
       if (prompt) who.append(`asked with prompt ${prompt + 1}`);
-      const said = text ? marked(make("p", "text"), text, terms) : make("p", "text empty", "(nothing)");
+      const said = text.trim()
+        ? marked(make("p", "text"), text, terms)
+        : make("p", "text empty", text ? `(${text.length} characters of white space)` : "(nothing)");
       const number = Number(numbers.get(arm));
       return make("div", `answer c${number === 0 ? 0 : 1 + ((number - 1) % 7)}`, who, said);
     };

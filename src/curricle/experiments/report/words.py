@@ -80,12 +80,17 @@ def mean(interval: Interval, sign: bool = False, decimals: int | None = None) ->
 
 
 def _shown(interval: Interval, decimals: int | None) -> int | None:
-    """Up to two decimals more where an end that is not 0 would be printed as 0: on which side it lies is the point."""
+    """Up to two decimals more: where an end that is not 0 would be printed as 0, as its side of 0 matters;
+    and for a mean without an interval, three digits."""
     decimals = decimals_of(interval) if decimals is None else decimals
-    ends = [abs(end) for end in (interval.low, interval.high) if end]
-    if decimals is None or not ends or not math.isfinite(min(ends)):
-        return decimals
-    return max(decimals, min(decimals + 2, math.ceil(-math.log10(2 * min(ends)))))
+    if decimals is None:
+        return None
+    known = [abs(end) for end in (interval.low, interval.high) if end and math.isfinite(end)]
+    if interval.low is None and interval.mean and math.isfinite(interval.mean):
+        needed = 2 - math.floor(math.log10(abs(interval.mean)))
+    else:
+        needed = math.ceil(-math.log10(2 * min(known))) if known else 0
+    return max(decimals, min(decimals + 2, needed))
 
 
 def with_spread(interval: Interval, sign: bool = False, decimals: int | None = None) -> str:
