@@ -161,7 +161,8 @@ class _Builder:
 
     def asked(self, examples: Iterable[Example]) -> Iterator[_Asked]:
         """Each row drafted and tokenized, a chunk in one call of the tokenizer."""
-        stream = iter(track(examples, "prompts"))
+        few = isinstance(examples, Sequence) and len(examples) <= _CHUNK  # a bar would only flicker
+        stream = iter(examples if few else track(examples, "prompts"))
         while chunk := list(islice(stream, _CHUNK)):
             drafts = [draft for example in chunk if (draft := self._draft(example)) is not None]
             ids = iter(self.encoder.encode([piece for draft in drafts for piece in draft.pieces]))
