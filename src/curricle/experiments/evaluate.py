@@ -111,8 +111,8 @@ def evaluate(
 def _scratch(output: str | Path | None) -> Iterator[Path]:
     """A folder for answers; one beside the output stays when the work is cut off, so that it can be gone on with."""
     if output is None:
-        with TemporaryDirectory() as folder:
-            yield Path(folder)
+        with TemporaryDirectory() as scratch:
+            yield Path(scratch)
         return
     folder = Path(output).with_name(f".{Path(output).name}.parts")
     yield folder
