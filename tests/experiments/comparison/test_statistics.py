@@ -98,7 +98,8 @@ def test_influences_are_the_slope_of_the_figure() -> None:
     for i in range(7):
         counts = np.ones((1, 7))
         counts[0, i] += step
-        more = Sample(np.zeros(1), values * weights, weights, "exp").drawn_ds(counts)[0, 0]
+        moved = Sample(np.zeros(1), values * weights, weights, "exp")
+        more = moved.drawn_ds(counts @ moved.sums().T)[0, 0]
         assert found[0, i] / 7 == pytest.approx((more - np.exp(ratio)) / step, rel=1e-4)
 
 

@@ -62,12 +62,17 @@ class Sample:
         influence: Floats = scale_s[:, None] * (self.products_si - self.weights_si * ratio_s[:, None])
         return influence
 
-    def drawn_ds(self, counts_di: Floats) -> Floats:
-        """The figure of every seed on resampled examples."""
+    def sums(self) -> Floats:
+        """The rows whose sums over drawn examples make the figure: products of all seeds, then weights of all seeds."""
         assert self.products_si is not None
         assert self.weights_si is not None
+        return np.concatenate([self.products_si, self.weights_si])
+
+    def drawn_ds(self, sums: Floats) -> Floats:
+        """The figure of every seed in each draw, from `sums` over the drawn examples."""
+        products_ds, weights_ds = np.split(sums, 2, axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            ratio_ds = (counts_di @ self.products_si.T) / (counts_di @ self.weights_si.T)
+            ratio_ds = products_ds / weights_ds
         ratio_ds = np.where(np.isfinite(ratio_ds), ratio_ds, 0.0)
         drawn: Floats = np.exp(ratio_ds) if self.transform == "exp" else ratio_ds
         return drawn
@@ -238,9 +243,13 @@ def _num_examples(terms: Terms) -> int:
 
 def _drawn_ds(terms: Terms, num_draws: int) -> Floats:
     """The contrast of every seed on resampled examples: the same ones for every seed and every arm."""
+    rows = [sample.sums() for _, sample in terms]
+    borders = np.cumsum([len(each) for each in rows])[:-1]
+    table = np.concatenate(rows).T  # one product with the counts for all, as reading those is what takes the time
     parts = []
     for counts_di in draw_counts(_num_examples(terms), num_draws):
-        parts.append(sum(factor * sample.drawn_ds(counts_di) for factor, sample in terms))
+        sums = np.split(counts_di @ table, borders, axis=1)
+        parts.append(sum(factor * sample.drawn_ds(each) for (factor, sample), each in zip(terms, sums, strict=True)))
     return np.concatenate(parts)
 
 
