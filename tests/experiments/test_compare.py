@@ -97,3 +97,18 @@ def test_mistakes_are_one_line_and_2(runs: Path, capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.count("\n") == 1
+
+
+def test_runs_that_were_really_run(small_runs: Path) -> None:
+    """Their figures are made of the values an example that lie beside them, and their cost is known."""
+    found = curricle.compare(small_runs, base="whole")
+    cell = found.cell("lora", "loss")
+    assert cell is not None
+    assert cell.difference is not None
+    assert cell.difference.num_examples == 6
+    assert cell.difference.interval.method == "bootstrap over examples"
+    assert {each.arm: bool(each.train_flops) for each in found.compute} == {
+        "whole": True,
+        "lora": True,
+        "untouched": False,
+    }
