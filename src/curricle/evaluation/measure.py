@@ -55,7 +55,7 @@ def measure_texts(
     ids: Sequence[str],
 ) -> Measured:
     """Every text metric among the entries, on the same answers."""
-    scores = {}
+    scores: dict[str, Score] = {}
     for entry in entries:
         if isinstance(entry, TextMeasurement):
             scores |= labelled(entry, text_scores(entry, predictions, references))

@@ -14,7 +14,8 @@ from .recipe import Settings
 def watched_entries(settings: Settings) -> list[TextMeasurement]:
     """The text metrics of every evaluation in training: those that ask for it, and the one that chooses the checkpoint,
     which may be chrF without an entry of its own."""
-    chosen, entries = settings.selection, []
+    chosen = settings.selection
+    entries: list[TextMeasurement] = []
     for entry in settings.evaluation:
         if isinstance(entry, TextMeasurement):
             chooses = chosen.metric in entry.figures()
@@ -35,6 +36,7 @@ def selection(material: Material, arguments: Any, seed: int) -> dict[str, Any]:
     extras: dict[str, Any] = {}
     entries = watched_entries(settings)
     if entries:
+        assert material.prompts is not None  # gathered because something is watched
         extras["eval_extras"] = watch_generation(
             material.prompts, material.tokenizer, settings.generation, entries, seed
         )
