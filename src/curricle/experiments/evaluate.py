@@ -15,7 +15,7 @@ from typing import Any
 from ..data.config import DataConfig
 from ..errors import RecipeError, nearest
 from ..evaluation.config import AnyMeasurement, Measurement, TextMeasurement
-from ..evaluation.measure import Measured, measure_texts
+from ..evaluation.measure import Measured, measure_texts, refuse_unready
 from ..runtime.config import Section
 from ..runtime.files import write_json
 from ..runtime.progress import say
@@ -182,6 +182,7 @@ def _of_predictions(
                 f"--metric {entry.metric} needs a model; of answers alone one can measure rouge, bleu, chrf and "
                 "foreign_script"
             )
+    refuse_unready(asked)
     settings = data_settings(data, recipe, overrides)
     pairs = match(read_predictions(predictions, *columns), settings, columns[0], allow_missing)
     for note in pairs.notes:

@@ -12,6 +12,7 @@ from ..data.encode import encode
 from ..data.sources import read_examples
 from ..errors import RecipeError
 from ..evaluation.config import Measurement
+from ..evaluation.measure import refuse_unready
 from ..runtime.devices import computing
 from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
@@ -43,6 +44,7 @@ def evaluate_model(
         raise RecipeError(f"{model} is measured on rows with references; name their file as --data")
     if not settings.evaluation:
         raise RecipeError("no metric is named, and the recipe has none; add --metric loss, or --metric rouge")
+    refuse_unready(settings.evaluation)
     source = read_examples(settings.data, "eval")
     tokenizer = subject.tokenizer()
     table = encode(source, tokenizer, settings.data)
