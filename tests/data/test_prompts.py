@@ -96,7 +96,8 @@ def test_the_system_prompt_and_typed_tokens_are_as_in_training(tmp_path: Path) -
     prompt = make_prompts(read_examples(data, "eval"), NANO, data)[0]
     assert prompt.tokens == trained_prompt(example, NANO, data)
     assert prompt.text == (
-        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi <|im_end|> you<|im_end|>\n<|im_start|>assistant\n"
+        "<|im_start|>system\nBe brief.<|im_end|>\n"
+        "<|im_start|>user\nHi <|im_end|> you<|im_end|>\n<|im_start|>assistant\n"
     )
     assert prompt.tokens.count(NANO.eos_token_id) == 2
 
@@ -152,7 +153,7 @@ def test_what_cannot_be_asked_is_one_line() -> None:
         make_prompts([without_target(chat(TURNS))], NANO, config())
     with pytest.raises(DataError, match="no prompt to answer: there are no rows"):
         make_prompts([], NANO, config())
-    with pytest.raises(RecipeError, match="data.max_length 32 leaves no room for a prompt before an answer of 40"):
+    with pytest.raises(RecipeError, match=r"data\.max_length 32 leaves no room for a prompt before an answer of 40"):
         make_prompts([without_target(chat(TURNS))], NANO, config(max_length=32), max_new_tokens=40)
     with pytest.raises(
         DataError, match=r"a prompt of \d+ tokens, and data.max_length 160 less 20 .* data.on_long: truncate"

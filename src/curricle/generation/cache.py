@@ -41,9 +41,11 @@ class RoomyLayer(DynamicLayer):
         used = self.get_seq_length()
         total = used + key_states.shape[-2]
         if self._buffers is None or total > self._buffers[0].shape[-2]:
-            self._buffers = (_roomy(key_states, total), _roomy(value_states, total))
-            if used:
-                self._buffers[0][..., :used, :], self._buffers[1][..., :used, :] = self.keys, self.values
+            buffers = (_roomy(key_states, total), _roomy(value_states, total))
+            if self._buffers is not None:
+                for new, old in zip(buffers, self._buffers, strict=True):
+                    new[..., :used, :] = old[..., :used, :]
+            self._buffers = buffers
         keys, values = self._buffers
         keys[..., used:total, :], values[..., used:total, :] = key_states, value_states
         self.keys, self.values = keys[..., :total, :], values[..., :total, :]
@@ -98,7 +100,7 @@ def stacked(parts: Sequence[tuple[DynamicCache, list[int]]], columns: int) -> Dy
         layers: list[Any] = [cache.layers[number] for cache, _ in parts]
         if isinstance(layer, LinearAttentionLayer):
             _stack_states(layers, rows)
-        if isinstance(layer, DynamicLayer) and layer.is_initialized and layer.keys.numel():
+        if isinstance(layer, DynamicLayer) and layer.keys is not None and layer.keys.numel():
             _stack_columns(layers, rows, columns)
     return whole
 

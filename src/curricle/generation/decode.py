@@ -25,7 +25,7 @@ from .config import GenerationConfig
 
 Finished = Callable[[Row], None]
 
-READ_AT_ONCE = 4096
+READ_AT_ONCE = 2048
 """Prompt tokens of one pass, padding counted; a longer prompt has a pass of its own."""
 
 _WORTH = 4  # exchanging rows copies the cache: it waits until a quarter of the batch is finished
