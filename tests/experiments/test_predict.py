@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import curricle
+from curricle.cli import main
 from curricle.data.sources import read_examples
 from curricle.errors import CurricleError, DataError, RecipeError, RunError
 from curricle.experiments.evaluate import evaluate
@@ -144,6 +145,14 @@ def test_what_cannot_be_predicted(
         predict(small_runs / asked.pop("model"), **asked)
     assert said in str(caught.value)
     assert sorted(Path().iterdir()) == before
+
+
+def test_on_the_command_line(small_runs: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(small_runs / "whole" / "seed-3")
+    assert main(["predict", run, "test.jsonl", "-o", "out.csv", "--text-column", "summary"]) == 0
+    assert capsys.readouterr().out.startswith("out.csv: 6 answers, ")
+    assert main(["evaluate", "--predictions", "out.csv", "--data", "test.jsonl", "--metric", "chrf"]) == 2
+    assert "no row has a reference to compare with" in capsys.readouterr().err
 
 
 def test_an_output_is_replaced_when_that_is_asked(small_runs: Path, data: Path) -> None:
