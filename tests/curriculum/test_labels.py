@@ -140,7 +140,7 @@ def test_json_and_back(labels: Labels, tmp_path: Path) -> None:
 
 def test_json_with_unlike_entries_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "l.json", {"difficulties": {IDS[0]: {"mean": 1}, IDS[1]: {"max": 1}}})
-    with pytest.raises(DataError, match=f"`{IDS[1]}` has other scores"):
+    with pytest.raises(DataError, match=f"`{IDS[0]}` has other scores"):
         import_json(tmp_path / "l.json", tmp_path / "l.parquet")
     (tmp_path / "l.json").write_text("[1, 2]")
     with pytest.raises(DataError, match="has no labels"):
