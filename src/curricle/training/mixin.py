@@ -25,7 +25,7 @@ from ..curriculum.layers import Depth
 from ..curriculum.order import Order
 from ..data.rows import Rows
 from ..data.table import TokenTable
-from ..errors import Interrupted, RunError, TrainingError
+from ..errors import Interrupted, RecipeError, RunError, TrainingError
 from ..losses.reduction import count_supervised, reduce_loss
 from ..models.attention import for_model
 from ..models.head import HeadTap, supervised_losses, verify_head
@@ -36,7 +36,7 @@ from ..weighting.base import Uniform, Weighting
 from . import checkpoints, host
 from .batches import OrderedBatches, as_loader, plan_steps
 from .books import StepBooks, num_tokens
-from .depth import close_layers
+from .depth import LayerDial
 from .fit import fit_batch
 from .heldout import heldout_metrics
 from .monitors import Monitor
@@ -98,8 +98,14 @@ class CurricleMixin(Host):
         self._examples: list[int] = []
         if self.delegates:
             self.loss_is_scaled_for_ga = None
+        bare = self.accelerator.unwrap_model(self.model)
         if not self.delegates:
-            self.tap = HeadTap(self.accelerator.unwrap_model(self.model))
+            self.tap = HeadTap(bare)
+        if self.depth.gates_documents and not self.our_rows:
+            raise RecipeError(
+                f"`{type(self.depth).__name__}` gates documents by their place in a table: give rows=Rows()"
+            )
+        self.layers = LayerDial(bare, self.depth)
         if self.our_rows:
             host.refuse_unused(kwargs)
             host.prepare_arguments(self.args)
@@ -157,6 +163,7 @@ class CurricleMixin(Host):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if not self.our_rows and not self._verified:
             self._verify_host_batch(inputs)
+        self.layers.admit(self._progress(), self._examples, inputs)
         result = self.losses_of(model, inputs)
         if self.our_rows:
             self.books.add(self._examples, num_tokens(inputs), result.loss_n, result.tokens.doc_n)
@@ -175,11 +182,11 @@ class CurricleMixin(Host):
     # ---- one step ---------------------------------------------------------------------------------------------------
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
-        self._close_books(model)
+        self._close_books()
         return super()._clip_grad_norm(model)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        self._close_books(model)
+        self._close_books()
         grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         if self.our_rows:
             self._step_row["grad_norm"] = norm = float(grad_norm)
@@ -188,18 +195,28 @@ class CurricleMixin(Host):
                 raise self._not_finite("gradient norm", norm)
         return grad_norm
 
-    def _close_books(self, model: nn.Module) -> None:
+    def _close_books(self) -> None:
         """Once a step, before clipping: reduce its sums, stop on a loss that is no number, void closed layers."""
         step = self.state.global_step
         if self._closed_step == step:
             return
         self._closed_step = step
-        close_layers(model, self.depth, step / max(1, self.state.max_steps))
+        layers = self.layers.close(self._progress(), self.args.device)
         if self.our_rows:
             self._step_row = {"step": step + 1, "learning_rate": self._get_learning_rate()}
-            self._step_row |= self.books.close(stop_asked=self.stop_request.asked is not None)
+            self._step_row |= self.books.close(stop_asked=self.stop_request.asked is not None) | layers
+            if self._logs(step + 1):
+                scaler = self.accelerator.scaler
+                self._step_row |= self.layers.grad_norms(scaler.get_scale() if scaler is not None else 1.0)
             if not math.isfinite(self._step_row["loss"]):
                 raise self._not_finite("loss", self._step_row["loss"])
+
+    def _progress(self) -> float:
+        return self.state.global_step / max(1, self.state.max_steps)
+
+    def _logs(self, step: int) -> bool:
+        """Whether what is dearer to measure is measured in this step, counted from 1."""
+        return step in (1, self.state.max_steps) or step % max(1, int(self.args.logging_steps)) == 0
 
     def end_step(self, control: Any) -> None:
         """After the optimizer step: the order learns what happened, the row is written, a request to stop is obeyed."""
@@ -210,6 +227,8 @@ class CurricleMixin(Host):
         progress = self.batches.progress() | {"planned_steps": self.state.max_steps}
         self.state.epoch = progress["epoch"]
         stop = row.pop("stop")
+        if self._logs(step):
+            row |= self.layers.moved()
         self.ticker.step(self.monitor.step(row | progress, self.batches.rows_of_step(step)))
         if stop:
             control.should_save = control.should_training_stop = self._stopped = True
