@@ -41,6 +41,42 @@ class AdapterConfig(Section):
         return given
 
 
+class LoraGenConfig(Section):
+    """LoRA-Gen: a frozen cloud model reads each row's system prompt, and what it makes of it becomes LoRA factors for
+    the model, whose own weights stay as they are."""
+
+    cloud: str
+    """The model that reads system prompts: a folder or a name on the hub; its tokenizer and its size are its own."""
+    cloud_dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"
+    """Precision of the cloud's weights in memory; `auto` takes what was saved."""
+    num_experts: Annotated[int, Field(ge=1)] = 8
+    """Experts, shared by all layers of the model."""
+    top_k: Annotated[int, Field(ge=1)] = 2
+    """Experts that each layer mixes."""
+    rank: Annotated[int, Field(ge=1)] = 16
+    """Rank of an expert's factors; an exported adapter has top_k times as much."""
+    alpha: Annotated[float, Field(gt=0)] = 16.0
+    """The mixture is scaled by alpha / rank."""
+    targets: Annotated[list[str], Field(min_length=1)] = Field(
+        default_factory=lambda: ["gate_proj", "up_proj", "down_proj"]
+    )
+    """Linear layers that get factors, by the ends of their names; every layer of the model has each of them once."""
+    router_hidden: Annotated[int, Field(ge=1)] = 256
+    """Width inside the router."""
+    normalizer: Literal["softmax", "ratio"] = "softmax"
+    """How the kept experts' numbers become shares: `softmax`, or `ratio`, each over their sum, as published."""
+    balance: Annotated[float, Field(ge=0)] = 0.01
+    """Weight of the loss that spreads the work over the experts."""
+
+    @model_validator(mode="after")
+    def _enough_experts(self) -> LoraGenConfig:
+        if self.top_k > self.num_experts:
+            raise ValueError(f"model.lora_gen.top_k is {self.top_k}, more than num_experts, {self.num_experts}")
+        if len(set(self.targets)) < len(self.targets):
+            raise ValueError("model.lora_gen.targets names a layer twice")
+        return self
+
+
 class ModelConfig(Section):
     """Which model is trained, and how it is loaded."""
 
@@ -53,6 +89,8 @@ class ModelConfig(Section):
     """`auto` chooses and verifies; or a name transformers knows: sdpa, eager, flash_attention_2, flex_attention, ..."""
     adapter: AdapterConfig | None = None
     """Train LoRA factors instead of the weights."""
+    lora_gen: LoraGenConfig | None = None
+    """Let a cloud model make LoRA factors out of system prompts, and train what lies between (LoRA-Gen)."""
     quantization: Literal["nf4"] | None = None
     """Load the frozen weights in 4 bits (QLoRA); needs an adapter and `pip install 'curricle[qlora]'`."""
     pad_token: str | None = None
@@ -78,6 +116,9 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> ModelConfig:
+        if self.lora_gen is not None and (self.adapter is not None or self.quantization is not None):
+            other = "adapter" if self.adapter is not None else "quantization"
+            raise ValueError(f"model.lora_gen does not go with model.{other}; leave one of them out, or set it to null")
         if self.quantization and self.adapter is None:
             raise ValueError(
                 f"model.quantization is `{self.quantization}` without model.adapter, but 4-bit weights cannot be "
