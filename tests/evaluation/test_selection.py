@@ -7,15 +7,13 @@ from typing import Any
 
 import pytest
 
-from chat_tokenizers import tokenizer_with
 from curricle.data.config import DataConfig
 from curricle.data.prompts import Prompts, make_prompts
 from curricle.data.schema import Example, Where
-from curricle.data.table import TokenTable
 from curricle.errors import RecipeError
 from curricle.evaluation.config import Chrf, ForeignScript, Rouge
 from curricle.evaluation.measure import measure_texts
-from curricle.evaluation.selection import chrf_on_subset, watch_generation
+from curricle.evaluation.selection import watch_generation
 from curricle.generation.answers import answer
 from curricle.generation.config import GenerationConfig
 from curricle.models.nano import train_tokenizer
@@ -74,11 +72,3 @@ def test_rows_without_references_cannot_choose() -> None:
     with pytest.raises(RecipeError, match=r"the first 4 rows of `data\.eval` have none"):
         watch_generation(prompts(9, ()), TOKENIZER, CONFIG, [Chrf(metric="chrf", during_training=4)])
 
-
-def test_examples_that_are_learned_whole_have_no_prompt_to_answer() -> None:
-    tokens = [[1, 2, 3, 4]] * 3
-    whole = TokenTable.from_lists(tokens, [[-100, 2, 3, 4]] * 3)
-    with pytest.raises(RecipeError, match=r"first 2 examples of `data.eval` have none: raw text, or `data.learn: all`"):
-        chrf_on_subset(whole, tokenizer_with(None), num_examples=2)
-    mixed = TokenTable.from_lists(tokens, [[-100, 2, 3, 4], [-100, -100, 3, 4], [-100, 2, 3, 4]])
-    assert callable(chrf_on_subset(mixed, tokenizer_with(None), num_examples=2))

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..data.prompts import SPARE, Prompts, prompt_and_target
-from ..data.table import TokenTable
+from ..data.prompts import Prompts
 from ..errors import RecipeError
 from ..generation.answers import answer
 from ..generation.config import GenerationConfig
@@ -46,36 +45,5 @@ def watch_generation(
                 predictions, references = [a.prediction for a in judged], [a.references for a in judged]
                 figures |= measure_texts([entry], predictions, references, [a.id for a in judged]).metrics()
         return dict(shared(figures))
-
-    return measure
-
-
-def chrf_on_subset(
-    table: TokenTable, tokenizer: Any, num_examples: int, max_new_tokens: int | None = None
-) -> Callable[[nn.Module], dict[str, float]]:
-    """The same for chrF of the first examples of a table whose rows are not at hand: {"chrf": 0..100}."""
-    examples = [table.example(i) for i in range(min(num_examples, len(table)))]
-    pairs = [prompt_and_target(tokens.tolist(), supervised.tolist()) for tokens, supervised in examples]
-    # An example that is learned whole still has a first token, which never is.
-    pairs = [(prompt, target) for prompt, target in pairs if len(prompt) > 1 and target]
-    if not pairs:
-        raise RecipeError(
-            f"selection by chrf needs a prompt to answer, and the first {len(examples)} examples of "
-            "`data.eval` have none: raw text, or `data.learn: all`; set `selection.metric: loss`"
-        )
-    stop_ids = sorted({target[-1] for _, target in pairs} | {tokenizer.eos_token_id} - {None})
-    limit = max_new_tokens or max(len(target) for _, target in pairs) + SPARE
-    references = tokenizer.batch_decode([target for _, target in pairs], skip_special_tokens=True)
-
-    def measure(model: nn.Module) -> dict[str, float]:
-        from sacrebleu import corpus_chrf
-
-        from ..generation.choice import Row
-        from ..generation.decode import decode
-
-        rows = [Row(i, list(prompt), limit) for i, (prompt, _) in enumerate(pairs)]
-        decode(model, rows, stop_ids, GenerationConfig())
-        texts = tokenizer.batch_decode([row.answer for row in rows], skip_special_tokens=True)
-        return {"chrf": corpus_chrf(texts, [references]).score}
 
     return measure
