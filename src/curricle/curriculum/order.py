@@ -32,7 +32,14 @@ class Order:
     """Whether `observe` wants to be called; the losses are gathered over ranks only then."""
 
     def admitted(self, progress: float) -> Mask | None:
-        """One bool per example of the training table, or None for all; `progress` runs from 0 to 1 over the run."""
+        """One bool per example of the training table, or None for all; `progress` runs from 0 to 1 over the run.
+
+        A read-only array that is given a second time is taken to be unchanged, and costs nothing.
+        """
+        return None
+
+    def shares(self, progress: float) -> tuple[float, ...] | None:
+        """How the draws are split among groups of examples, for an order that mixes; None: no groups."""
         return None
 
     def arrange(self, ids: Ids, rng: np.random.Generator) -> Ids:
@@ -42,6 +49,11 @@ class Order:
         calls it again and must get the same sequence.
         """
         return rng.permutation(ids)
+
+    def deal(self, ids: Ids, shares: tuple[float, ...], draws: npt.NDArray[np.int32], rng: np.random.Generator) -> Ids:
+        """The same where there are shares. `draws` says how often each example has been drawn so far; the sequence may
+        name an example of `ids` never, or several times, and need not be as long."""
+        return self.arrange(ids, rng)
 
     def observe(self, step: int, ids: Sequence[int], losses: Sequence[float]) -> None:
         """Called after each optimizer step with the examples it trained on and their losses, reduced over ranks."""

@@ -30,6 +30,7 @@ from .order import Ids, Mask, Order
 from .pool import Pool, copy_numbers
 
 Counts = npt.NDArray[np.int32]
+Shares = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class StreamState:
     num_draws: int
     num_repeats: int
     admitted: Mask | None
+    shares: Shares | None
     at_pass: Counts  # draws of each example when the pass began
     at_arrangement: Counts  # ... and when the queue was last arranged
     queue: Ids
@@ -55,6 +57,7 @@ class StreamState:
             "num_repeats": self.num_repeats,
             "num_examples": len(self.at_pass),
             "admitted": None if self.admitted is None else _pack(np.packbits(self.admitted)),
+            "shares": self.shares,
             "at_pass": _pack(self.at_pass),
             "drawn_in_pass": _pack(self.at_arrangement - self.at_pass),
             "queue_crc32": zlib.crc32(self.queue.data),
@@ -71,7 +74,7 @@ class Stream:
         self.num_examples = self.pool.num_examples
         self._slots, self._copy = self.pool.slots(0), copy_numbers(self.pool.slots(0))
         nothing = np.zeros(self.num_examples, dtype=np.int32)
-        self._restore(StreamState(-1, 0, 0, 0, 0, None, nothing, nothing, self._slots[:0]))
+        self._restore(StreamState(-1, 0, 0, 0, 0, None, None, nothing, nothing, self._slots[:0]))
 
     def draw(self, progress: float) -> int:
         """The next example; begins a new pass when the current one has nothing left."""
@@ -106,7 +109,8 @@ class Stream:
 
     def draws(self) -> Counts:
         """How often each example has been drawn."""
-        return self._at_arrangement + self._counts(self._queue[: self._cursor])
+        drawn: Counts = self._at_arrangement + self._counts(self._queue[: self._cursor])
+        return drawn
 
     def snapshot(self) -> StreamState:
         return StreamState(
@@ -116,6 +120,7 @@ class Stream:
             self.num_draws,
             self._num_repeats,
             self._admitted,
+            self._shares,
             self._at_pass,
             self._at_arrangement,
             self._queue,
@@ -135,10 +140,12 @@ class Stream:
         admitted = None
         if state["admitted"] is not None:
             admitted = np.unpackbits(_unpack(state["admitted"], np.uint8), count=self.num_examples).astype(bool)
+        self._admitted, self._shares = admitted, None if state["shares"] is None else tuple(state["shares"])
+        self._at_pass, self._at_arrangement = at_pass, at_arrangement
         queue = self._slots[:0]
         if state["pass"] >= 0:
             self._open(state["pass"])
-            queue = self._arranged(state["pass"], state["arrangement"], admitted, at_arrangement - at_pass)
+            queue = self._arranged(state["pass"], state["arrangement"])
         if zlib.crc32(queue.data) != state["queue_crc32"]:
             raise RunError(
                 f"the order `{type(self.order).__name__}` arranges the examples otherwise than in the checkpoint: "
@@ -152,6 +159,7 @@ class Stream:
                 state["num_draws"],
                 state["num_repeats"],
                 admitted,
+                self._shares,
                 at_pass,
                 at_arrangement,
                 queue,
@@ -161,7 +169,8 @@ class Stream:
     def _restore(self, state: StreamState) -> None:
         self._pass, self._arrangement = state.pass_, state.arrangement
         self._num_repeats = state.num_repeats
-        self._admitted = state.admitted
+        self._admitted, self._shares = state.admitted, state.shares
+        self._asked: object = self  # nothing that an order could give
         self._at_pass, self._at_arrangement = state.at_pass, state.at_arrangement
         self._progress: float | None = None
         self._draws_before = state.num_draws - state.cursor
@@ -173,12 +182,14 @@ class Stream:
         """Ask the order what it admits, when `progress` is not the one it was asked with last."""
         if progress == self._progress:
             return
-        admitted = self._checked(self.order.admitted(progress), progress)
-        if not _same(admitted, self._admitted):
-            self._admitted = admitted
+        asked, shares = self.order.admitted(progress), self.order.shares(progress)
+        known = asked is self._asked and (asked is None or not asked.flags.writeable)
+        admitted = self._admitted if known else self._checked(asked, progress)
+        if shares != self._shares or not (known or _same(admitted, self._admitted)):
+            self._admitted, self._shares = admitted, shares
             if self._pass >= 0:
                 self._rearrange()
-        self._progress = progress
+        self._asked, self._progress = asked, progress
 
     def _checked(self, admitted: Mask | None, progress: float) -> Mask | None:
         """A copy of the first `num_examples` entries (the order may reuse its array), or None when they admit all."""
@@ -203,7 +214,7 @@ class Stream:
         self._pass, self._arrangement = self._pass + 1, 0
         self._open(self._pass)
         self._draws_before = self.num_draws
-        self._use(self._arranged(self._pass, 0, self._admitted, self._at_pass - self._at_pass))
+        self._use(self._arranged(self._pass, 0))
 
     def _open(self, pass_: int) -> None:
         """Ask for the slots of a pass; most pools have the same for all."""
@@ -215,22 +226,24 @@ class Stream:
         self._at_arrangement = self.draws()
         self._arrangement += 1
         self._draws_before = self.num_draws
-        drawn = self._at_arrangement - self._at_pass
-        self._use(self._arranged(self._pass, self._arrangement, self._admitted, drawn))
+        self._use(self._arranged(self._pass, self._arrangement))
 
     def _use(self, queue: Ids) -> None:
         self._queue = queue
         self._view = queue.data  # indexing it gives a Python int, several times faster than the array does
         self._cursor = 0
 
-    def _arranged(self, pass_: int, arrangement: int, admitted: Mask | None, drawn: Counts) -> Ids:
-        remaining = drawn[self._slots] <= self._copy
-        if admitted is not None:
-            remaining &= admitted[self._slots]
+    def _arranged(self, pass_: int, arrangement: int) -> Ids:
+        """The queue of an arrangement: a function of its name, of what is admitted, and of what had been drawn."""
+        remaining = (self._at_arrangement - self._at_pass)[self._slots] <= self._copy
+        if self._admitted is not None:
+            remaining &= self._admitted[self._slots]
         names = (pass_,) if arrangement == 0 else (pass_, arrangement)
+        rng = numpy_generator(self.seed, "order", *names)
         ids = self._slots[remaining]
-        queue = self.order.arrange(ids, numpy_generator(self.seed, "order", *names))
-        if len(queue) != len(ids):
+        if self._shares is not None:
+            queue = self.order.deal(ids, self._shares, self._at_arrangement, rng)
+        elif len(queue := self.order.arrange(ids, rng)) != len(ids):
             raise RecipeError(
                 f"`{type(self.order).__name__}.arrange` got {len(ids)} examples and gave {len(queue)}; it may change "
                 "their sequence only, and `admitted` says which take part"
