@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .experiments.predict import predict
     from .experiments.recipe import Recipe
     from .experiments.run import run, train
+    from .experiments.score import score
     from .training.export import export
     from .training.hf import Trainer
     from .training.mixin import CurricleMixin
@@ -32,6 +33,7 @@ __all__ = [
     "predict",
     "prepare",
     "run",
+    "score",
     "train",
 ]
 
@@ -47,6 +49,7 @@ _HOMES = {
     "predict": "experiments.predict",
     "prepare": "data.prepare",
     "run": "experiments.run",
+    "score": "experiments.score",
     "train": "experiments.run",
 }
 

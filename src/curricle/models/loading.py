@@ -32,8 +32,10 @@ def load_tokenizer(
     *,
     folder: str | Path | None = None,
     texts: Callable[[], Iterable[str]] | None = None,
+    need_pad: bool = True,
 ) -> PreTrainedTokenizerBase:
-    """The model's tokenizer. A nano model's is trained on `texts()` and kept in `folder` for a resumed run."""
+    """The model's tokenizer. A nano model's is trained on `texts()` and kept in `folder` for a resumed run. Whoever
+    only reads needs no pad token."""
     from transformers import AutoTokenizer
 
     if config.nano_type:
@@ -43,7 +45,8 @@ def load_tokenizer(
         _check_folder(name, TOKENIZER_FILES, "tokenizer")
     with _one_line(config, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(name, **_source(config))
-    _set_pad_token(tokenizer, config)
+    if need_pad or config.pad_token is not None:
+        _set_pad_token(tokenizer, config)
     return tokenizer
 
 

@@ -1,0 +1,1 @@
+"""How hard is each example? The gap between two models, layer by layer, and simpler measures beside it."""
