@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from ..errors import RecipeError
 from ..runtime.progress import say
 from . import mixes
-from .config import CurriculumConfig
+from .config import MIXES, CurriculumConfig
 from .dynamic import DynamicPacing, Hybrid, Pace
 from .order import Order
 from .pacing import Competence, EasyToHard, Stages
@@ -32,6 +33,8 @@ class Facts:
     """The score of each example, as `curriculum.labels` says."""
     domains_n: npt.NDArray[np.int32] | None = None
     domain_names: list[str] = field(default_factory=list)
+    tell: Callable[[str], None] = say
+    """Where what the data come to is said."""
 
 
 def build_order(config: CurriculumConfig, facts: Facts) -> Order:
@@ -41,11 +44,11 @@ def build_order(config: CurriculumConfig, facts: Facts) -> Order:
         return Order()
     if strategy == "length_ramp":
         return _length_ramp(config, facts)
-    if strategy in ("staged_mix", "static_mix", "domain_ramp"):
+    if strategy in MIXES:
         return _mix(config, facts)
     if strategy == "self_paced":
-        first = np.full(len(facts.lengths_n), np.nan, np.float32) if facts.difficulty_n is None else facts.difficulty_n
-        return SelfPaced(first, facts.num_steps, config.loss_threshold, config.anneal_factor, config.anneal_every)
+        first, factor, every = config.loss_threshold, config.anneal_factor, config.anneal_every
+        return SelfPaced(len(facts.lengths_n), facts.num_steps, first, factor, every)
     if facts.difficulty_n is None:
         raise RecipeError(f"the curriculum `{strategy}` goes by labels, and none were given; set `curriculum.labels`")
     difficulty_n = under_control(facts.difficulty_n, config.control, facts.seed)
@@ -86,7 +89,9 @@ def _length_ramp(config: CurriculumConfig, facts: Facts) -> Order:
     order = LengthRamp(lengths_n, schedule, facts.num_steps, under_control(lengths_n, config.control, facts.seed))
     last = order.max_length((facts.num_steps - 1) / max(1, facts.num_steps))
     if dropped := int((lengths_n > last).sum()):
-        say(f"curriculum: {dropped:,} of {len(lengths_n):,} examples are longer than the run ever admits ({last:g})")
+        facts.tell(
+            f"curriculum: {dropped:,} of {len(lengths_n):,} examples are longer than the run ever admits ({last:g})"
+        )
     return order
 
 
@@ -118,5 +123,5 @@ def _mix(config: CurriculumConfig, facts: Facts) -> Order:
     for step in np.linspace(0.0, 1.0, min(facts.num_steps, 1000), endpoint=False).tolist():
         order.shares(step)  # a part of the run that could draw nothing is refused before it begins
     order.shares(0.0)
-    say("curriculum: " + ", ".join(f"{n:,} {name}" for name, n in zip(names, order.sizes, strict=True)))
+    facts.tell("curriculum: " + ", ".join(f"{n:,} {name}" for name, n in zip(names, order.sizes, strict=True)))
     return order

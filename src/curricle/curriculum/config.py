@@ -1,6 +1,7 @@
 """The `curriculum:` section of a recipe: which example, when.
 
-Every key has a default, so that a strategy is chosen by its name; a key that the strategy does not read is refused.
+Every key has a default, so that a strategy is chosen by its name. A strategy does not look at the keys of others, so
+that arms may differ in `strategy` alone.
 """
 
 from __future__ import annotations
@@ -33,32 +34,10 @@ Positive = Annotated[float, Field(gt=0)]
 UNKNOWN = "unknown"
 """The bin of examples whose difficulty is not known or lies in no bin."""
 
-_PACED = (
-    *("loss_threshold", "relative_threshold", "difficulty_step_up", "difficulty_step_down"),
-    *("patience", "hysteresis", "loss_decay", "initial_competence"),
-)
-_STAGED = ("num_stages", "stage_percentiles")
-_LABELS = ("labels", "column")
-_BINS = ("difficulty_bins", "on_dry")
-READS: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "easy_to_hard": (*_LABELS, "buckets"),
-    "layer_wise_progressive": (*_LABELS, *_STAGED),
-    "dynamic_pacing": (*_LABELS, *_PACED),
-    "hybrid": (*_LABELS, *_STAGED, *_PACED),
-    "competence": (*_LABELS, "initial_competence", "competence_root", "full_at"),
-    "self_paced": (*_LABELS, "loss_threshold", "anneal_factor", "anneal_every"),
-    "length_ramp": ("length_schedule", "on_longer"),
-    "quality_ramp": (*_LABELS, "final_share", "ramp_from"),
-    "domain_ramp": (*_LABELS, *_BINS, "shares", "final_shares", "full_at"),
-    "staged_mix": (*_LABELS, *_BINS, "difficulty_schedule"),
-    "static_mix": (*_LABELS, *_BINS, "shares"),
-}
-"""The keys each strategy reads."""
-
 NEEDS_LABELS = frozenset(
-    ("easy_to_hard", "layer_wise_progressive", "dynamic_pacing", "hybrid", "competence", "quality_ramp", "staged_mix")
+    ("easy_to_hard", "layer_wise_progressive", "dynamic_pacing", "hybrid", "competence", "quality_ramp")
 )
+MIXES = frozenset(("staged_mix", "static_mix", "domain_ramp"))
 
 
 class MixStage(Section):
@@ -141,6 +120,10 @@ class CurriculumConfig(Section):
     """When a bin has no example left that this pass has not drawn: the others take its share until the pass ends, or it
     begins anew. By default `redistribute` for staged_mix, else `repeat`."""
 
+    @property
+    def reads_labels(self) -> bool:
+        return self.strategy in NEEDS_LABELS or (self.strategy in MIXES and self.difficulty_bins is not None)
+
     def percentiles(self) -> list[float]:
         """Of every stage."""
         if self.stage_percentiles is not None:
@@ -159,8 +142,8 @@ class CurriculumConfig(Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> CurriculumConfig:
-        self._refuse_unread()
-        if self.labels is None and (self.strategy in NEEDS_LABELS or self.difficulty_bins is not None):
+        self._check_control()
+        if self.labels is None and self.reads_labels:
             raise ValueError(
                 f"`{self.strategy}` needs `labels`: a label file (`curricle score` makes one), `data` for a column of "
                 "the training rows, or `length`"
@@ -172,17 +155,10 @@ class CurriculumConfig(Section):
         self._check_mixes()
         return self
 
-    def _refuse_unread(self) -> None:
-        """A key that the strategy does not read would change nothing, quietly."""
-        known = {key for keys in READS.values() for key in keys}
-        unread = (self.model_fields_set & known) - set(READS[self.strategy])
-        changed = sorted(key for key in unread if getattr(self, key) != type(self).model_fields[key].default)
-        if changed:
-            takes = ", ".join(READS[self.strategy]) or "no key of its own"
-            raise ValueError(f"`{changed[0]}` is not read by the strategy `{self.strategy}`, which takes {takes}")
+    def _check_control(self) -> None:
         if self.control is not None and self.strategy in ("none", "self_paced"):
             raise ValueError(f"`control` needs a strategy that goes by labels; `{self.strategy}` has none to shuffle")
-        if self.control == "anti_curriculum" and self.strategy in ("domain_ramp", "staged_mix", "static_mix"):
+        if self.control == "anti_curriculum" and self.strategy in MIXES:
             raise ValueError("a mix has no contrary; turn its shares round yourself, or take random_curriculum")
 
     def _check_stages(self) -> None:

@@ -120,6 +120,15 @@ def read_labels(path: str | Path) -> Labels:
     return Labels(_raw_of(table.column("id"), str(path)), columns, layers, about, str(path))
 
 
+def label_cost(path: str | Path) -> float:
+    """The floating-point operations that making a label file took, from its head alone; 0 where it does not say."""
+    import orjson
+    import pyarrow.parquet as pq
+
+    about = orjson.loads((pq.read_schema(path).metadata or {}).get(_KEY, b"{}"))
+    return Labels(np.empty(0, dtype="S16"), {}, about=about).flops
+
+
 def align(labels: Labels, table_ids: AnyIds, column: str, *, allow_unknown: bool = False) -> Floats:
     """The score of each example of a table. With `allow_unknown` a missing label or NaN is NaN, else it is refused."""
     if column not in labels.columns:

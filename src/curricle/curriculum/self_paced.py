@@ -1,8 +1,8 @@
 """Self-paced learning (Kumar et al. 2010): an example takes part while its loss is below a bound, and the bound grows.
 
 Loss and set are settled in turn, as published: the set is chosen from the losses last seen, and then stands until the
-bound grows. An example never seen takes part, so the first part of a run sees the whole set, unless labels give first
-losses. However low the bound, the easiest hundredth takes part.
+bound grows. An example never seen takes part, so the first part of a run goes through the whole set. However low the
+bound, the easiest hundredth takes part.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class SelfPaced(Order):
 
     def __init__(
         self,
-        first_losses_n: npt.NDArray[Any],
+        num_examples: int,
         num_steps: int,
         bound: float = 2.0,
         factor: float = 1.3,
         every: float = 0.1,
     ) -> None:
-        self.losses = np.array(first_losses_n, dtype=np.float32)
+        self.losses = np.full(num_examples, np.nan, dtype=np.float32)
         """The loss of each example when it was last seen; NaN: never."""
         self.num_steps, self.bound, self.factor, self.every = max(1, num_steps), bound, factor, every
         self._mask: Mask | None = None

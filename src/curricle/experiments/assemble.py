@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..curriculum.layers import Depth
-from ..curriculum.order import Order
 from ..data.account import remarks
 from ..data.config import DataConfig
 from ..data.encode import encode
@@ -34,6 +33,7 @@ from ..runtime.ranks import barrier, is_main, world_size
 from ..training.arguments import Length, uses_bf16
 from ..training.batches import StepPlan, plan_steps
 from ..weighting.build import build_weighting
+from .ordering import make_order
 from .recipe import Settings
 
 if TYPE_CHECKING:
@@ -120,12 +120,18 @@ def held_out_prompts(settings: Settings, tokenizer: Any) -> Prompts | None:
     return compared
 
 
+_MANY_STEPS = 1000
+"""How long a run is taken to be where its order is only looked at; the real length needs the data packed."""
+
+
 def look_ahead(material: Material, seed: int, folder: str | Path) -> None:
-    """Refuse what can be refused without loading the model: its folder, its attention, the trainer's arguments,
-    its optimizer and schedule."""
+    """Refuse what can be refused without loading the model: its labels and order, its folder, its attention, the
+    trainer's arguments, its optimizer and schedule."""
     from ..training.rehearsal import rehearse
 
     refuse_unready(material.settings.evaluation)
+    asked = material.settings.training["max_steps"]
+    make_order(material, asked if asked > 0 else _MANY_STEPS, seed, tell=lambda line: None)
     choose(material)
     rehearse(_arguments(material, seed, folder, Length(1, 1)))
 
@@ -216,7 +222,11 @@ def make_trainer(material: Material, model: Any, seed: int, folder: str | Path) 
 
     settings = material.settings
     arguments = _arguments(material, seed, folder, run_length(material, seed))
-    dials = {"order": Order(), "weighting": build_weighting(settings.weighting), "depth": Depth()}
+    dials = {
+        "order": make_order(material, arguments.max_steps, seed),
+        "weighting": build_weighting(settings.weighting),
+        "depth": Depth(),
+    }
     return _trainer_class(settings.trainer)(
         model=model,
         args=arguments,

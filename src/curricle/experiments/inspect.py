@@ -121,14 +121,14 @@ def _arm(recipe: AnyRecipe, overrides: Sequence[str], arm: str | None) -> tuple[
 
 
 def _first_rows(arm: Arm, seed: int, num_rows: int) -> tuple[list[TakenRow], int, StepPlan]:
-    from ..curriculum.order import Order
     from ..training.batches import OrderedBatches, plan_steps
     from .assemble import gather, layout_of, rows_of, run_length
+    from .ordering import make_order
 
     material = gather(arm.settings)
     table, rows = material.train, rows_of(material)
     layout = replace(layout_of(material, seed), max_steps=run_length(material, seed).max_steps)
-    batches = OrderedBatches(table, Order(), rows, layout)
+    batches = OrderedBatches(table, make_order(material, layout.max_steps, seed), rows, layout)
     seen: Counter[int] = Counter()
     taken: list[TakenRow] = []
     step = 0

@@ -15,6 +15,7 @@ from ..training.checkpoints import whole_or_removed
 from ..training.monitors import peak_memory_bytes
 from .assemble import Material, make_model, make_trainer
 from .environment import git_revision, versions
+from .ordering import label_flops
 from .resolve import Arm
 
 
@@ -57,7 +58,7 @@ def _about_run(arm: Arm, material: Material, seed: int, model: Any) -> dict[str,
         "versions": versions(),
         "data": {"train": _about(material.train), "eval": _about(material.eval) if material.eval else None},
         "model": None if model is None else model_size(model),
-        "label_flops": 0.0,
+        "label_flops": 0.0 if model is None else label_flops(material.settings),
     }
 
 
