@@ -81,12 +81,12 @@ def seconds_at(run: RunFacts, tokens: float) -> float | None:
 
 
 def _interval(values: Sequence[float], level: float) -> Interval | None:
-    """A t over seeds; of one seed only the value."""
+    """A t over seeds; of one seed only the value. Neither tokens nor seconds nor a loss are below 0."""
     if not values:
         return None
     found = estimate([(1.0, Sample(np.array(values, dtype=np.float64)))])
     bounds = found.bounds(level)
-    return Interval(found.mean, *bounds, found.method) if bounds else Interval(found.mean)
+    return Interval(found.mean, max(0.0, bounds[0]), bounds[1], found.method) if bounds else Interval(found.mean)
 
 
 def _of_some(interval: Interval | None) -> Interval | None:
