@@ -7,17 +7,18 @@ import pytest
 
 from curricle.curriculum.layer_specific import AnyLayer, LayerPace, LayerSpecific, layer_ranks, matched_layers
 from curricle.curriculum.layers import StagedLayers
+from curricle.curriculum.pacing import Stages
 from curricle.curriculum.stream import Stream
-from curricle.errors import RecipeError
+from curricle.errors import RecipeError, RunError
 
 HALVES = LayerPace((0.5, 1.0))
 # The table of the module's own documentation: examples a, b, c, d.
-RANKS = np.array([[0.25, 0.75], [0.5, 0.25], [0.75, 0.5], [1.0, 1.0]], dtype=np.float32)
+RANKS = np.array([[0, 2], [1, 0], [2, 1], [3, 3]], dtype=np.int32)
 
 
-def test_ranks_are_of_each_layer_by_itself_and_ties_share_their_mean() -> None:
+def test_ranks_are_of_each_layer_by_itself_and_ties_come_together() -> None:
     differences = np.array([[1.0, 40.0], [5.0, 20.0], [3.0, 30.0], [3.0, 10.0]], dtype=np.float32)
-    assert layer_ranks(differences).tolist() == [[0.25, 1.0], [1.0, 0.5], [0.625, 0.75], [0.625, 0.25]]
+    assert layer_ranks(differences).tolist() == [[0, 3], [3, 1], [1, 2], [1, 0]]
 
 
 def test_ranks_know_the_order_of_differences_and_not_their_size() -> None:
@@ -62,16 +63,16 @@ def test_a_stage_admits_its_share_of_every_layer(num: int) -> None:
     ranks = layer_ranks(np.random.default_rng(2).normal(size=(num, 4)))
     gates = LayerSpecific(ranks, LayerPace((2 / 3, 1.0))).gates(0.0, range(num), 4)
     assert gates is not None
-    assert gates.sum(axis=0).tolist() == [num * 2 // 3] * 4
+    assert gates.sum(axis=0).tolist() == [-(-num * 2 // 3)] * 4
 
 
 def test_with_a_delay_upper_layers_follow_later_and_all_arrive() -> None:
     pace = LayerPace((0.5, 1.0), delay=0.5)
-    assert pace.limits(0.0, 3) == (0.5, 0.5, 0.5)
-    assert pace.limits(0.25, 3) == (1.0, 0.5, 0.5)
-    assert pace.limits(0.5, 3) == (1.0, 1.0, 0.5)
-    assert pace.limits(0.75, 3) == pace.limits(1.0, 3) == (1.0, 1.0, 1.0)
-    assert LayerPace((0.5, 1.0), delay=0.5).limits(0.1, 1) == (0.5,)
+    assert pace.shares(0.0, 3) == (0.5, 0.5, 0.5)
+    assert pace.shares(0.25, 3) == (1.0, 0.5, 0.5)
+    assert pace.shares(0.5, 3) == (1.0, 1.0, 0.5)
+    assert pace.shares(0.75, 3) == pace.shares(1.0, 3) == (1.0, 1.0, 1.0)
+    assert LayerPace((0.5, 1.0), delay=0.5).shares(0.1, 1) == (0.5,)
 
 
 def test_layers_are_matched_by_relative_depth_and_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,11 +90,29 @@ def test_layers_are_matched_by_relative_depth_and_it_is_said(capsys: pytest.Capt
     assert capsys.readouterr().err.count("the labels hold 2 layers and the model 4") == 1
 
 
+def test_every_layer_admits_what_a_staged_order_of_its_labels_would() -> None:
+    differences = np.random.default_rng(3).integers(0, 20, size=(90, 4)).astype(np.float32)
+    percentiles = [0.33, 0.66, 1.0]
+    gates = LayerSpecific(layer_ranks(differences), LayerPace(percentiles)).gates(0.4, range(90), 4)
+    assert gates is not None
+    for layer in range(4):
+        np.testing.assert_array_equal(gates[:, layer], Stages(differences[:, layer], percentiles).admitted(0.4))
+
+
+def test_a_resumed_run_goes_by_the_labels_it_began_with() -> None:
+    for kind in (AnyLayer, LayerSpecific):
+        state = kind(RANKS, HALVES).state_dict()
+        kind(RANKS.copy(), HALVES).load_state_dict(state)
+        for other in (state, {}):
+            with pytest.raises(RunError, match="not those of the checkpoint"):
+                kind(RANKS[::-1].copy(), HALVES).load_state_dict(other)
+
+
 def test_whole_layers_can_be_closed_besides() -> None:
     assert LayerSpecific(RANKS, HALVES, StagedLayers("bottom_up", 2)).closed(0.0, 2) == {1}
 
 
-@pytest.mark.parametrize("percentiles", [(), (0.0, 1.0), (0.5, 0.9), (0.6, 0.5, 1.0), (0.5, 0.5, 1.0)])
+@pytest.mark.parametrize("percentiles", [(), (0.0, 1.0), (0.5, 0.9), (0.6, 0.5, 1.0)])
 def test_percentiles_that_do_not_rise_to_one_are_refused(percentiles: tuple[float, ...]) -> None:
     with pytest.raises(RecipeError, match="must rise from above 0 to 1"):
         LayerPace(percentiles)

@@ -123,7 +123,7 @@ def test_embeddings_and_head_learn_whatever_is_closed(tmp_path: Path) -> None:
 
 def test_the_plain_depth_and_an_all_open_one_train_alike(tmp_path: Path) -> None:
     """Stages that open everything, gates that admit everything: no bit differs from no depth at all."""
-    ranks = np.full((40, LAYERS), 0.1, dtype=np.float32)
+    ranks = np.zeros((40, LAYERS), dtype=np.int32)
     weights = []
     for number, depth in enumerate([Depth(), StagedLayers("top_down", 1), LayerSpecific(ranks, LayerPace())]):
         run = trainer(tmp_path / str(number), net(dropout=0.1), depth, max_steps=3)
@@ -174,8 +174,8 @@ class StopAt(TrainerCallback):
 @pytest.mark.parametrize("packing", ["ordered", "none"])
 def test_a_layer_that_admits_nothing_does_not_move(tmp_path: Path, packing: Any) -> None:
     """Every document is too hard for the middle layer until the last stage."""
-    ranks = random_ranks() * 0.3
-    ranks[:, 1] = 1.0
+    ranks = random_ranks() // 2
+    ranks[:, 1] = 39
     run = trainer(tmp_path, net(), LayerSpecific(ranks, LayerPace((0.5, 1.0))), Rows(64, packing, lookahead=8))
     watch = Watch(run.model)
     run.add_callback(watch)
@@ -188,7 +188,7 @@ def test_a_gated_example_changes_no_bit_of_the_layer_it_does_not_teach(tmp_path:
     """Two runs of one step that differ in the tokens of documents which layer 0 does not admit."""
     ranks = random_ranks()
     specific = LayerSpecific(ranks, LayerPace((0.5, 1.0)))
-    shut = np.flatnonzero(ranks[:, 0] > 0.5)
+    shut = np.flatnonzero(ranks[:, 0] >= 20)
     moved = []
     for name in ("as it is", "changed"):
         data, made = table(), net()
@@ -253,7 +253,7 @@ def test_a_layer_the_model_does_not_have_is_refused(tmp_path: Path) -> None:
 
 def test_checkpointing_and_autocast_train_behind_gates(tmp_path: Path) -> None:
     ranks = random_ranks()
-    ranks[:, 0] = 1.0
+    ranks[:, 0] = 39
     changes: Any = {"activation_checkpointing": True, "bf16": True, "max_steps": 4, "gradient_accumulation_steps": 2}
     run = trainer(tmp_path, net(dropout=0.1), LayerSpecific(ranks, LayerPace((0.5, 1.0))), **changes)
     watch = Watch(run.model)
