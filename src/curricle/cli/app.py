@@ -14,7 +14,7 @@ import typer
 
 from ..errors import CurricleError
 from ..runtime.ranks import rank, world_size
-from . import compare, data, doctor, inspect, model, recipe, train, use, watch
+from . import compare, data, doctor, inspect, lora_gen, model, recipe, score, train, use, watch
 from .options import help_when_bare
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
@@ -34,6 +34,7 @@ for command in (
     train.train,
     watch.watch,
     compare.compare,
+    score.score,
     use.evaluate,
     use.predict,
     use.chat,
@@ -45,6 +46,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(inspect.group, name="inspect")
+app.add_typer(lora_gen.group, name="lora-gen")
 
 
 def _print_version(asked: bool) -> None:

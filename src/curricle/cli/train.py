@@ -45,7 +45,7 @@ def run(
     result = run_recipe(
         recipe, overrides=overrides or [], arms=names(arms), seeds=integers(seeds), plan=plan, smoke=smoke, force=force
     )
-    _show(result)
+    show(result)
 
 
 def train(
@@ -71,10 +71,10 @@ def train(
     result = train_recipe(
         recipe, overrides=overrides or [], arms=names(arms), seeds=integers(seeds), plan=plan, smoke=smoke, force=force
     )
-    _show(result)
+    show(result)
 
 
-def _show(result: object) -> None:
+def show(result: object) -> None:
     """Once, however many processes the run had."""
     if is_main():
         typer.echo(str(result))

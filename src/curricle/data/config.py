@@ -55,6 +55,8 @@ class DataConfig(Section):
     """A column that names the row's domain, for the loss per domain."""
     system_prompt: str | None = None
     """The system message of rows that bring none of their own."""
+    show_system_prompt: bool = True
+    """Whether the trained model reads system messages; with `model.lora_gen` the cloud model can read them instead."""
     prompt: Prompt = "sections"
     """How a dialogue is shown: under [Conversation] and [Question], or `plain`, the question just below it."""
     question: str = "위 {keywords} 주제에 대한 대화를 요약해주세요."

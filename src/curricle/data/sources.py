@@ -31,6 +31,7 @@ _READING = (
     "references",
     "domain_field",
     "system_prompt",
+    "show_system_prompt",
     "prompt",
     "question",
     "keywords",
@@ -190,6 +191,8 @@ class ExampleSource:
                 raise DataError(f"{where}: {bad} (data.on_bad_row: skip would leave such rows out)") from bad
             self.report.skipped.setdefault(bad.kind, Skipped()).add(where)
             return None
+        if not self.config.show_system_prompt:
+            example = replace(example, messages=tuple(m for m in example.messages if m.role != "system"))
         self.report.columns.update(row.value.keys())
         if example.target is not None and not example.target.strip():
             self.report.empty_targets.add(where)

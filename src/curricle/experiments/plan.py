@@ -119,13 +119,19 @@ def model_shape(material: Material) -> ModelShape:
 
         with torch.device("meta"):
             model = add_adapter(model, adapter)
+    added = sum(p.numel() for p in model.parameters()) - total
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if model_config.lora_gen is not None:
+        from .lora_gen import added_numbers
+
+        added, trainable = added_numbers(model, model_config.lora_gen)
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return ModelShape(
         num_parameters=total,
         num_linear=linear,
-        num_added=sum(p.numel() for p in model.parameters()) - total,
-        num_trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        num_added=added,
+        num_trainable=trainable,
         num_layers=config.num_hidden_layers,
         hidden=config.hidden_size,
         intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,

@@ -90,6 +90,7 @@ class Settings(Section):
     def _sections_agree(self) -> Settings:
         when = self.training.get("eval_strategy")
         self._labels_differ()
+        self._lora_gen_fits()
         if self.data.eval is None:
             if when not in (None, "no"):
                 raise _wrong(("training", "eval_strategy"), f"is {when}, but there is no `data.eval` to evaluate on")
@@ -110,6 +111,24 @@ class Settings(Section):
         """What can be measured while training, by name."""
         texts = [entry for entry in self.evaluation if isinstance(entry, TextMeasurement)]
         return list(dict.fromkeys(["loss", "chrf", *(figure for entry in texts for figure in entry.figures())]))
+
+    def _lora_gen_fits(self) -> None:
+        """What goes through one document at a time with its system prompt; the rest is for an exported adapter."""
+        if self.model.lora_gen is None or self.trainer == "none":
+            return
+        if self.trainer != "hf":
+            raise _wrong(("trainer",), f"is {self.trainer}, but `model.lora_gen` is trained by hf")
+        if self.distributed.fsdp is not None:
+            raise _wrong(("distributed", "fsdp"), "does not go with `model.lora_gen`; several processes without it do")
+        for place, entry in enumerate(self.evaluation):
+            if entry.metric not in ("loss", "token_accuracy"):
+                message = (
+                    f"is {entry.metric}; of a model with `model.lora_gen` loss and token_accuracy are measured. For "
+                    "others, export the adapter of a system prompt and evaluate that"
+                )
+                raise _wrong(("evaluation", place, "metric"), message)
+        if self.selection.metric not in (None, "loss"):
+            raise _wrong(("selection", "metric"), f"is {self.selection.metric}; with `model.lora_gen` it is loss")
 
     def _labels_differ(self) -> None:
         labels = [entry.label for entry in self.evaluation]

@@ -73,6 +73,11 @@ class Subject:
         """The model, ready to answer."""
         from .assemble import load_saved
 
+        if self.settings.model.lora_gen is not None and self.settings.trainer != "none":
+            raise RunError(
+                f"{self.label} has a LoRA generator, which answers for one system prompt at a time: write its adapter "
+                "with `curricle lora-gen export RUN --system-prompt TEXT -o DIR --merge` and use that"
+            )
         # Prompts are not packed, so the model's own attention will do.
         data = self.settings.data.model_copy(update={"packing": "none"})
         alone = replace(self, settings=self.settings.model_copy(update={"data": data}))
@@ -109,7 +114,9 @@ def find_subject(
         settings = resolve(
             {"model": {"name_or_path": str(model), "dtype": "auto"}, "data": {"train": NO_DATA}}, sets
         ).base
-    named = settings.model.model_copy(update={"name_or_path": str(model), "adapter": None, "quantization": None})
+    named = settings.model.model_copy(
+        update={"name_or_path": str(model), "adapter": None, "lora_gen": None, "quantization": None}
+    )
     if not named.nano_type:
         named = named.model_copy(update={"shape": {}})
     changes = {"model": named, "trainer": "none", "data": _with_eval(settings, data)}

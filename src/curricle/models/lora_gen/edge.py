@@ -53,7 +53,7 @@ def widths_of(edge: nn.Module, names: Sequence[dict[str, str]]) -> list[dict[str
 class GeneratedLora:
     """Hooks on the edge's target layers that add what the generator makes of them; idle until `use` was called.
 
-    The gates stay until `use` is called again, as activation checkpointing runs the layers once more in the backward
+    The gates stay until `use` is called again: activation checkpointing runs the layers once more in the backward
     pass and must find them.
     """
 

@@ -60,7 +60,10 @@ class LoraGenModel(nn.Module):
         documents_bt = inputs.get("seq_idx")  # packed rows; otherwise a row is a document
         prompt_bt = of_document[:, None] if documents_bt is None else of_document[documents_bt.long()]
         self.lora.use(self.gates_ple, None if len(distinct) == 1 else prompt_bt)
-        return self.edge(**inputs)
+        outputs = self.edge(**inputs)
+        if not torch.is_grad_enabled():  # no backward pass will run a layer again: the edge is as it came
+            self.lora.use(None)
+        return outputs
 
     # ---- what trainers and probes ask of a model --------------------------------------------------------------------
 
