@@ -93,6 +93,51 @@ def test_a_metric_added_later_is_measured_without_training() -> None:
     assert results()["seconds"] == before["seconds"]
     assert "token_accuracy" in results()["metrics"]
     assert added.comparison.cell("tuned", "token_accuracy").per_seed.keys() == {0, 1}
+    grown = run(evaluation=[{"metric": "loss"}, {"metric": "token_accuracy"}], arms={"tuned": {}, "again": {}})
+    [_, again] = grown.comparison.arms
+    assert again.changes == {}, "what an arm was measured by is what it was measured by last"
+
+
+def test_rows_that_changed_before_a_metric_was_added_are_in_the_books() -> None:
+    rows = [{"prompt": f"{i} and {i} is", "completion": f" {2 * i}."} for i in range(8)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    more: dict[str, Any] = {"data": {"train": "rows.jsonl", "eval": "dev.jsonl"}, "arms": {"tuned": {}}, "seeds": [0]}
+    Path("dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
+    run(**more, evaluation=[{"metric": "loss"}])
+    before = results()["data"]
+    Path("dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:5]))
+    run(**more, evaluation=[{"metric": "loss"}, {"metric": "token_accuracy"}])
+    assert results()["data"]["eval"]["examples"] == 5
+    assert results()["data"]["eval"]["ids_hash"] != before["eval"]["ids_hash"]
+    assert results()["data"]["train"] == before["train"]
+
+
+def test_what_shaped_a_run_is_named_and_not_what_it_is_measured_by(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("r.yaml").write_text(yaml.safe_dump({**RECIPE, "arms": {"tuned": {}}, "evaluation": []}))
+    assert main(["run", "r.yaml"]) == 0
+    changes = ["training.learning_rate=1e-3", "generation.max_new_tokens=9", "evaluation=[{metric: loss}]"]
+    capsys.readouterr()
+    assert main(["run", "r.yaml", *(part for change in changes for part in ("--set", change))]) == 2
+    told = capsys.readouterr().err
+    assert "holds another recipe: `training.learning_rate` was 0.01, is 0.001; give" in told
+
+
+def test_rows_without_a_target_count_in_the_perplexity_of_texts_and_nowhere_else() -> None:
+    rows = [{"prompt": f"{i} and {i} is", "completion": f" {2 * i}."} for i in range(8)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows[2]["completion"] = rows[4]["completion"] = None  # type: ignore[assignment]
+    Path("dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:6]))
+    done = run(
+        data={"train": "rows.jsonl", "eval": "dev.jsonl", "format": "prompt-completion"},
+        evaluation=[{"metric": "loss"}, {"metric": "perplexity"}, {"metric": "chrf"}, {"metric": "foreign_script"}],
+        arms={"tuned": {}},
+        seeds=[0],
+    )
+    scores = json.loads((TUNED / "scores.json").read_bytes())
+    counted = {name: sum(weight > 0 for weight in each["weights"]) for name, each in scores["scores"].items()}
+    assert len(scores["ids"]) == 6
+    assert (counted["loss"], counted["perplexity"], counted["foreign_script.samples"]) == (4, 6, 4)
+    assert done.comparison.cell("tuned", "perplexity").interval.low is not None
 
 
 def test_an_answer_figure_chooses_the_checkpoint() -> None:

@@ -59,21 +59,27 @@ def measure_model(material: Material, model: Any, folder: Path, seed: int = 0) -
     entries, more = material.settings.evaluation, dict[str, Any]()
     texts = [entry for entry in entries if isinstance(entry, TextMeasurement)]
     answers = _answers(material, model, folder, seed) if texts else []
-    answered = [one.id for one in answers]
-    ids = rows_in([*material.eval.ids[:], *answered])
-    scores: dict[str, Score] = {}
+    measured: list[tuple[Sequence[str], dict[str, Score]]] = []
     for entry in entries:
         if isinstance(entry, TextMeasurement):
-            own_ids: Sequence[str] = answered
+            own_ids: Sequence[str] = [one.id for one in answers]
             found = text_scores(entry, [one.prediction for one in answers], [one.references for one in answers])
         else:
             own_ids, found = _likelihoods(entry, material, model)
-        scores |= labelled(entry, [over_rows(score, own_ids, ids) for score in found])
+        measured.append((own_ids, labelled(entry, found)))
         if isinstance(entry, Loss):
             more["domain_loss"] = _by_domain(found[0], material.eval)
     if answers:
         more["answers"] = {"number": len(answers), "unfinished": sum(not one.finished for one in answers)}
-    return Measured(ids, scores), more
+    return _by_row(measured, material.eval.ids[:]), more
+
+
+def _by_row(measured: Sequence[tuple[Sequence[str], dict[str, Score]]], table_ids: Sequence[str]) -> Measured:
+    """Every figure over the same rows: those of the table first, then those that only some figure is about, as a
+    perplexity of whole texts is about rows without a target too."""
+    ids = rows_in([*table_ids, *(name for own_ids, _ in measured for name in own_ids)])
+    scores = {name: over_rows(one, own_ids, ids) for own_ids, found in measured for name, one in found.items()}
+    return Measured(ids, scores)
 
 
 def _answers(material: Material, model: Any, folder: Path, seed: int) -> list[Answer]:
@@ -130,11 +136,10 @@ def over_rows(score: Score, own_ids: Sequence[str], ids: Sequence[str]) -> Score
     if score.per_example is None:
         return score
     place = {name: i for i, name in enumerate(ids)}
-    rows = np.array([place.get(name[:ROW_ID], -1) for name in own_ids])
+    rows = np.array([place[name[:ROW_ID]] for name in own_ids])
     weights = np.ones(len(rows)) if score.weights is None else np.asarray(score.weights, dtype=np.float64)
-    known = rows >= 0
-    sums = np.bincount(rows[known], (weights * score.per_example)[known], minlength=len(ids))
-    totals = np.bincount(rows[known], weights[known], minlength=len(ids))
+    sums = np.bincount(rows, weights * score.per_example, minlength=len(ids))
+    totals = np.bincount(rows, weights, minlength=len(ids))
     uniform = score.weights is None and bool(np.all(totals == 1))
     values = sums / np.where(totals > 0, totals, 1)
     return replace(score, per_example=values, weights=None if uniform else totals)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..data.table import TokenTable
 from ..runtime.fingerprint import fingerprint
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main
@@ -56,7 +57,7 @@ def _about_run(arm: Arm, material: Material, seed: int, model: Any) -> dict[str,
         "recipe_hash": arm.hash,
         "git": git_revision(),
         "versions": versions(),
-        "data": {"train": _about(material.train), "eval": _about(material.eval) if material.eval else None},
+        "data": {"train": about_rows(material.train), "eval": about_rows(material.eval)},
         "model": None if model is None else model_size(model),
         "label_flops": 0.0 if model is None else label_flops(material.settings),
     }
@@ -95,7 +96,10 @@ def save_model(trainer: Any, target: Path) -> None:
     barrier()
 
 
-def _about(table: Any) -> dict[str, Any]:
+def about_rows(table: TokenTable | None) -> dict[str, Any] | None:
+    """Which examples a table holds, by hash, and how they were read."""
+    if table is None:
+        return None
     return {
         "examples": len(table),
         "tokens": int(table.offsets[-1]),

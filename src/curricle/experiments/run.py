@@ -30,6 +30,8 @@ AnyRecipe = str | Path | Mapping[str, Any] | Recipe
 
 RUNS = Path("runs")
 LIMIT = "ddp_timeout"
+_MEASURING = ("`evaluation", "`generation")
+"""Keys that may change after a run, unless its checkpoint was chosen by them."""
 
 
 def run(
@@ -137,7 +139,8 @@ def _job(folder: Path, arm: Arm, seed: int, force: bool, measure: bool) -> _Job:
     if not force and _begun(folder):
         held = read_json(folder / "arm.json")
         if held["hash"] != arm.hash:
-            changed = list(differences(held["settings"], arm.settings.model_dump(mode="json")))
+            lines = list(differences(held["settings"], arm.settings.model_dump(mode="json")))
+            changed = [line for line in lines if not line.startswith(_MEASURING)] or lines
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise RunError(
                 f"{folder} holds another recipe: {'; '.join(changed[:3])}{more}; give this one another `name`, or run "
@@ -200,17 +203,18 @@ def _one(job: _Job, material: Material | None) -> RunResult:
         say(f"{folder}: finished before{f', on another {changed}' if changed else ''}; --force runs it again")
         return RunResult(arm.name, job.seed, folder, results or {})
     from .measuring import measure_run
-    from .one import train_run, untouched_run
+    from .one import about_rows, train_run, untouched_run
 
+    if is_main():  # of a finished run too: it is measured by the `evaluation` and `generation` of now
+        about = {"arm": arm.name, "hash": arm.hash, "settings": arm.settings.model_dump(mode="json")}
+        write_json(folder / "arm.json", about)
     if results is None:
         trains = arm.settings.trainer != "none"
         say(f"{folder}: {'training' if trains else 'the model as it is'}")
-        if is_main():
-            about = {"arm": arm.name, "hash": arm.hash, "settings": arm.settings.model_dump(mode="json")}
-            write_json(folder / "arm.json", about)
         results = train_run(arm, material, job.seed, folder) if trains else untouched_run(arm, material, job.seed)
     if job.measures:
         results |= measure_run(material, job.seed, folder)
+        results["data"]["eval"] = about_rows(material.eval)
     if is_main():
         write_json(folder / "results.json", results)
     barrier()
