@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curricle.curriculum.pool import Pool, WeightedPool
+from curricle.curriculum.pool import Pool, WeightedPool, WholePool
 from curricle.errors import RecipeError
 
 SOURCES = np.array([0] * 10 + [1] * 4 + [2] * 3)
@@ -59,3 +59,16 @@ def test_a_weight_that_is_no_count_is_refused(weight: float) -> None:
 def test_nothing_to_draw_is_refused() -> None:
     with pytest.raises(RecipeError, match="training set is empty"):
         Pool(np.arange(0))
+
+
+@pytest.mark.parametrize("mask", [None, np.arange(6) % 2 == 0])
+def test_the_whole_pool_is_the_pool_of_everything_once(mask: np.ndarray | None) -> None:
+    whole, spelled_out = WholePool(6), Pool(np.arange(6))
+    drawn = np.array([0, 1, 0, 0, 1, 0], dtype=np.uint8)
+    assert whole.left(3, drawn, mask).tolist() == spelled_out.left(3, drawn, mask).tolist()
+    assert whole.slots(2).tolist() == spelled_out.slots(2).tolist()
+    assert (len(whole), whole.num_examples) == (len(spelled_out), spelled_out.num_examples)
+    assert whole.num_distinct(0.5) == spelled_out.num_distinct(0.5) == 3
+    if mask is not None:
+        assert whole.draws_any(mask)
+        assert not whole.draws_any(mask & False)

@@ -12,13 +12,16 @@ A pass follows from (seed, pass) alone, and all of them are equally long.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import RecipeError
 from ..runtime.seeds import numpy_generator
-from .order import Ids
+from .order import Ids, Mask
+
+EMPTY = "the training set is empty: no example to draw; check `data.train` and `data.limit`"
 
 
 class Pool:
@@ -26,8 +29,9 @@ class Pool:
 
     def __init__(self, slots: Ids) -> None:
         if len(slots) == 0:
-            raise RecipeError("the training set is empty: no example to draw; check `data.train` and `data.limit`")
+            raise RecipeError(EMPTY)
         self._slots = np.ascontiguousarray(slots)
+        self._numbered = self._slots, copy_numbers(self._slots)
         self.examples = self._slots
         """Every example that some pass draws; may name one twice."""
         self.num_examples = int(self._slots.max()) + 1
@@ -38,6 +42,51 @@ class Pool:
 
     def slots(self, pass_: int) -> Ids:
         return self._slots
+
+    def left(self, pass_: int, drawn: npt.NDArray[Any], admitted: Mask | None) -> Ids:
+        """The slots of a pass that are admitted, less as many of each example as the pass has drawn already."""
+        slots = self.slots(pass_)
+        if slots is not self._numbered[0]:
+            self._numbered = slots, copy_numbers(slots)
+        remaining = drawn[slots] <= self._numbered[1]
+        if admitted is not None:
+            remaining &= admitted[slots]
+        return slots[remaining]
+
+    def draws_any(self, admitted: Mask) -> bool:
+        """Whether some pass draws one of these examples."""
+        return bool(admitted[self.examples].any())
+
+    def num_distinct(self, passes: float) -> float:
+        """How many different examples so many passes draw; exact for whole passes."""
+        return len(np.unique(self._slots)) * min(1.0, passes)
+
+
+class WholePool(Pool):
+    """Every example once in every pass: what most runs draw, and nothing to keep for it."""
+
+    def __init__(self, num_examples: int) -> None:
+        if num_examples == 0:
+            raise RecipeError(EMPTY)
+        self.num_examples = num_examples
+
+    def __len__(self) -> int:
+        return self.num_examples
+
+    def slots(self, pass_: int) -> Ids:
+        return np.arange(self.num_examples, dtype=np.int32)
+
+    def left(self, pass_: int, drawn: npt.NDArray[Any], admitted: Mask | None) -> Ids:
+        remaining = drawn == 0
+        if admitted is not None:
+            remaining &= admitted
+        return np.flatnonzero(remaining).astype(np.int32)
+
+    def draws_any(self, admitted: Mask) -> bool:
+        return bool(admitted.any())
+
+    def num_distinct(self, passes: float) -> float:
+        return self.num_examples * min(1.0, passes)
 
 
 class WeightedPool(Pool):
@@ -77,7 +126,6 @@ class WeightedPool(Pool):
         return np.repeat(np.arange(len(copies), dtype=np.int32), copies)
 
     def num_distinct(self, passes: float) -> float:
-        """How many different examples so many passes draw; exact for whole passes."""
         whole = np.count_nonzero(self._copies) * min(1.0, passes)
         shared = [(shuffled, num) for shuffled, num in self._shares if not self._copies[shuffled[0]]]
         return whole + sum(min(len(shuffled), passes * num) for shuffled, num in shared)

@@ -22,7 +22,7 @@ Counts = npt.NDArray[np.int32]
 
 def num_easier(difficulty_n: npt.NDArray[Any]) -> Counts:
     """For each example the number of strictly easier ones."""
-    by_difficulty = np.argsort(difficulty_n, kind="stable")
+    by_difficulty = np.argsort(difficulty_n)  # ties are of one rank, so no stable sort, which takes twice as long
     ordered = difficulty_n[by_difficulty]
     first = np.r_[True, ordered[1:] != ordered[:-1]]
     counts = np.empty(len(difficulty_n), dtype=np.int32)

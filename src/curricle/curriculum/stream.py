@@ -27,9 +27,11 @@ import numpy.typing as npt
 from ..errors import RecipeError, RunError
 from ..runtime.seeds import numpy_generator
 from .order import Ids, Mask, Order
-from .pool import Pool, copy_numbers
+from .pool import Pool
 
 Counts = npt.NDArray[np.int32]
+Drawn = npt.NDArray[np.unsignedinteger[Any]]
+"""Counts of one pass: mostly 0 and 1, so a byte each."""
 Shares = tuple[float, ...]
 
 
@@ -45,7 +47,7 @@ class StreamState:
     admitted: Mask | None
     shares: Shares | None
     at_pass: Counts  # draws of each example when the pass began
-    at_arrangement: Counts  # ... and when the queue was last arranged
+    drawn: Drawn  # ... and since, when the queue was last arranged
     queue: Ids
 
     def to_json(self) -> dict[str, Any]:
@@ -59,7 +61,7 @@ class StreamState:
             "admitted": None if self.admitted is None else _pack(np.packbits(self.admitted)),
             "shares": self.shares,
             "at_pass": _pack(self.at_pass),
-            "drawn_in_pass": _pack(self.at_arrangement - self.at_pass),
+            "drawn_in_pass": _pack(self.drawn.astype(np.int32)),
             "queue_crc32": zlib.crc32(self.queue.data),
         }
 
@@ -72,9 +74,8 @@ class Stream:
         self.seed = seed
         self.pool = pool if isinstance(pool, Pool) else Pool(pool)
         self.num_examples = self.pool.num_examples
-        self._slots, self._copy = self.pool.slots(0), copy_numbers(self.pool.slots(0))
-        nothing = np.zeros(self.num_examples, dtype=np.int32)
-        self._restore(StreamState(-1, 0, 0, 0, 0, None, None, nothing, nothing, self._slots[:0]))
+        at_pass, drawn = np.zeros(self.num_examples, dtype=np.int32), np.zeros(self.num_examples, dtype=np.uint8)
+        self._restore(StreamState(-1, 0, 0, 0, 0, None, None, at_pass, drawn, _NOTHING))
 
     def draw(self, progress: float) -> int:
         """The next example; begins a new pass when the current one has nothing left."""
@@ -109,8 +110,12 @@ class Stream:
 
     def draws(self) -> Counts:
         """How often each example has been drawn."""
-        drawn: Counts = self._at_arrangement + self._counts(self._queue[: self._cursor])
-        return drawn
+        draws = self._before_queue()
+        draws += np.bincount(self._queue[: self._cursor], minlength=self.num_examples)
+        return draws
+
+    def _before_queue(self) -> Counts:
+        return np.add(self._at_pass, self._drawn, dtype=np.int32)
 
     def snapshot(self) -> StreamState:
         return StreamState(
@@ -122,7 +127,7 @@ class Stream:
             self._admitted,
             self._shares,
             self._at_pass,
-            self._at_arrangement,
+            self._drawn,
             self._queue,
         )
 
@@ -136,16 +141,13 @@ class Stream:
                 f"{self.num_examples}; resume with the same data, or start a new run"
             )
         at_pass = _unpack(state["at_pass"], np.int32)
-        at_arrangement = at_pass + _unpack(state["drawn_in_pass"], np.int32)
+        drawn = _narrow(_unpack(state["drawn_in_pass"], np.int32))
         admitted = None
         if state["admitted"] is not None:
             admitted = np.unpackbits(_unpack(state["admitted"], np.uint8), count=self.num_examples).astype(bool)
         self._admitted, self._shares = admitted, None if state["shares"] is None else tuple(state["shares"])
-        self._at_pass, self._at_arrangement = at_pass, at_arrangement
-        queue = self._slots[:0]
-        if state["pass"] >= 0:
-            self._open(state["pass"])
-            queue = self._arranged(state["pass"], state["arrangement"])
+        self._at_pass, self._drawn = at_pass, drawn
+        queue = self._arranged(state["pass"], state["arrangement"]) if state["pass"] >= 0 else _NOTHING
         if zlib.crc32(queue.data) != state["queue_crc32"]:
             raise RunError(
                 f"the order `{type(self.order).__name__}` arranges the examples otherwise than in the checkpoint: "
@@ -161,7 +163,7 @@ class Stream:
                 admitted,
                 self._shares,
                 at_pass,
-                at_arrangement,
+                drawn,
                 queue,
             )
         )
@@ -171,7 +173,7 @@ class Stream:
         self._num_repeats = state.num_repeats
         self._admitted, self._shares = state.admitted, state.shares
         self._asked: object = self  # nothing that an order could give
-        self._at_pass, self._at_arrangement = state.at_pass, state.at_arrangement
+        self._at_pass, self._drawn = state.at_pass, state.drawn
         self._progress: float | None = None
         self._draws_before = state.num_draws - state.cursor
         self._use(state.queue)
@@ -201,8 +203,9 @@ class Stream:
                 f"{name} must admit by one bool for each of the {self.num_examples} examples; "
                 f"got {admitted.dtype} of shape {admitted.shape}"
             )
-        admitted = admitted[: self.num_examples].copy()
-        if not admitted[self.pool.examples].any():
+        if admitted.flags.writeable or len(admitted) > self.num_examples:
+            admitted = admitted[: self.num_examples].copy()
+        if not self.pool.draws_any(admitted):
             raise RecipeError(
                 f"{name} admits none of the {self.num_examples} examples at progress {progress:.3f}; "
                 "widen its first stage or threshold, or check that its labels belong to this data"
@@ -210,20 +213,13 @@ class Stream:
         return None if admitted.all() else admitted
 
     def _next_pass(self) -> None:
-        self._at_pass = self._at_arrangement = self.draws()
+        self._at_pass, self._drawn = self.draws(), np.zeros(self.num_examples, dtype=np.uint8)
         self._pass, self._arrangement = self._pass + 1, 0
-        self._open(self._pass)
         self._draws_before = self.num_draws
         self._use(self._arranged(self._pass, 0))
 
-    def _open(self, pass_: int) -> None:
-        """Ask for the slots of a pass; most pools have the same for all."""
-        slots = self.pool.slots(pass_)
-        if slots is not self._slots:
-            self._slots, self._copy = slots, copy_numbers(slots)
-
     def _rearrange(self) -> None:
-        self._at_arrangement = self.draws()
+        self._drawn = _narrow(self.draws() - self._at_pass)
         self._arrangement += 1
         self._draws_before = self.num_draws
         self._use(self._arranged(self._pass, self._arrangement))
@@ -235,23 +231,25 @@ class Stream:
 
     def _arranged(self, pass_: int, arrangement: int) -> Ids:
         """The queue of an arrangement: a function of its name, of what is admitted, and of what had been drawn."""
-        remaining = (self._at_arrangement - self._at_pass)[self._slots] <= self._copy
-        if self._admitted is not None:
-            remaining &= self._admitted[self._slots]
         names = (pass_,) if arrangement == 0 else (pass_, arrangement)
         rng = numpy_generator(self.seed, "order", *names)
-        ids = self._slots[remaining]
+        ids = self.pool.left(pass_, self._drawn, self._admitted)
         if self._shares is not None:
-            queue = self.order.deal(ids, self._shares, self._at_arrangement, rng)
+            queue = self.order.deal(ids, self._shares, self._before_queue(), rng)
         elif len(queue := self.order.arrange(ids, rng)) != len(ids):
             raise RecipeError(
                 f"`{type(self.order).__name__}.arrange` got {len(ids)} examples and gave {len(queue)}; it may change "
                 "their sequence only, and `admitted` says which take part"
             )
-        return np.ascontiguousarray(queue, dtype=self._slots.dtype)
+        return np.ascontiguousarray(queue, dtype=ids.dtype)
 
-    def _counts(self, ids: Ids) -> Counts:
-        return np.bincount(ids, minlength=self.num_examples).astype(np.int32)
+
+_NOTHING: Ids = np.empty(0, dtype=np.int32)
+
+
+def _narrow(counts: Counts) -> Drawn:
+    """The same numbers in as few bytes as they need."""
+    return counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
 
 
 def _same(a: Mask | None, b: Mask | None) -> bool:

@@ -30,7 +30,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from ..curriculum.order import Order
-from ..curriculum.pool import WeightedPool
+from ..curriculum.pool import Pool, WeightedPool, WholePool
 from ..curriculum.stream import Stream, StreamState
 from ..data.packing import Packer, pack, state_of
 from ..data.rows import Batch, Rows, check_lengths
@@ -57,8 +57,10 @@ class Layout(Protocol):
     def seed(self) -> int: ...
 
 
-def pool_of(table: TokenTable, rows: Rows, seed: int) -> WeightedPool:
+def pool_of(table: TokenTable, rows: Rows, seed: int) -> Pool:
     """What each pass draws."""
+    if rows.source_weights is None:
+        return WholePool(len(table))
     return WeightedPool(table.sources, rows.source_weights or (), seed)
 
 
