@@ -18,6 +18,7 @@ Strategy = Literal[
     "none",
     "easy_to_hard",
     "layer_wise_progressive",
+    "layer_specific",
     "dynamic_pacing",
     "hybrid",
     "competence",
@@ -35,7 +36,10 @@ UNKNOWN = "unknown"
 """The bin of examples whose difficulty is not known or lies in no bin."""
 
 NEEDS_LABELS = frozenset(
-    ("easy_to_hard", "layer_wise_progressive", "dynamic_pacing", "hybrid", "competence", "quality_ramp")
+    (
+        *("easy_to_hard", "layer_wise_progressive", "layer_specific", "dynamic_pacing", "hybrid", "competence"),
+        "quality_ramp",
+    )
 )
 MIXES = frozenset(("staged_mix", "static_mix", "domain_ramp"))
 
@@ -75,6 +79,12 @@ class CurriculumConfig(Section):
     stage_percentiles: list[Share] | None = None
     """Up to which percentile of difficulty each stage admits; by default 0.33, 0.66, 1.0, and equal steps where there
     are not three stages."""
+    layers: Literal["all", "bottom_up", "top_down"] | list[Annotated[list[int], Field(min_length=1)]] | None = None
+    """Which layers learn: `bottom_up` opens the first share of them in the first stage and all in the last, `top_down`
+    the last ones, and a list names the layers of each stage (0 is the first, -1 the last). By default bottom_up for
+    layer_wise_progressive and hybrid, else all; docs/depth.md."""
+    layer_delay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """layer_specific: by which share of the run the last layer's stages come later than the first layer's."""
     loss_threshold: Positive = 2.0
     """Harder examples come once the running loss is below this; self_paced: the first bound of an example's loss."""
     relative_threshold: Positive | None = None
@@ -132,6 +142,12 @@ class CurriculumConfig(Section):
             return [0.33, 0.66, 1.0]
         return [(stage + 1) / self.num_stages for stage in range(self.num_stages)]
 
+    def opened_layers(self) -> str | list[list[int]]:
+        """As `layers` says, or as the strategy does."""
+        if self.layers is not None:
+            return self.layers
+        return "bottom_up" if self.strategy in ("layer_wise_progressive", "hybrid") else "all"
+
     def score(self) -> str:
         """The column that is read."""
         if self.column is not None:
@@ -151,6 +167,7 @@ class CurriculumConfig(Section):
         if self.labels == "length" and self.column is not None:
             raise ValueError("`column` is not used with `labels: length`; take it out")
         self._check_stages()
+        self._check_layers()
         self._check_lengths()
         self._check_mixes()
         return self
@@ -167,6 +184,15 @@ class CurriculumConfig(Section):
             raise ValueError(f"stage_percentiles has {len(stages)} entries for num_stages {self.num_stages}")
         if stages[0] <= 0 or stages[-1] != 1 or any(a > b for a, b in pairwise(stages)):
             raise ValueError(f"stage_percentiles {stages} must rise from above 0 to 1.0, so that the run ends on all")
+
+    def _check_layers(self) -> None:
+        if isinstance(self.layers, list) and len(self.layers) != self.num_stages:
+            raise ValueError(f"layers lists {len(self.layers)} stages and num_stages is {self.num_stages}")
+        if self.strategy == "layer_specific" and (self.labels in ("data", "length") or self.column is not None):
+            raise ValueError(
+                "`layer_specific` goes by the difference at each layer: `labels` must be a label file that `curricle "
+                "score` made with a large and a small model, and `column` is not used"
+            )
 
     def _check_lengths(self) -> None:
         if self.on_longer == "truncate":

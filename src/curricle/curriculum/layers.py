@@ -87,7 +87,8 @@ class StagedLayers(Depth):
     def open(self, stage: int, num_layers: int) -> frozenset[int]:
         """The layers that learn in a stage, counted from 0."""
         if not isinstance(self.layers, str):
-            return frozenset(_place(layer, num_layers) for layer in self.layers[stage])
+            stages = [frozenset(_place(layer, num_layers) for layer in one) for one in self.layers]  # refused at once
+            return stages[stage]
         num_open = -(-num_layers * (stage + 1) // self.num_stages)
         return frozenset(range(num_open) if self.layers == "bottom_up" else range(num_layers - num_open, num_layers))
 

@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..curriculum.layers import Depth
 from ..data.account import remarks
 from ..data.config import DataConfig
 from ..data.encode import encode
@@ -33,6 +32,7 @@ from ..runtime.ranks import barrier, is_main, world_size
 from ..training.arguments import Length, uses_bf16
 from ..training.batches import StepPlan, plan_steps
 from ..weighting.build import build_weighting
+from .layering import make_depth
 from .ordering import make_order
 from .recipe import Settings
 
@@ -222,10 +222,11 @@ def make_trainer(material: Material, model: Any, seed: int, folder: str | Path) 
 
     settings = material.settings
     arguments = _arguments(material, seed, folder, run_length(material, seed))
+    order = make_order(material, arguments.max_steps, seed)
     dials = {
-        "order": make_order(material, arguments.max_steps, seed),
+        "order": order,
         "weighting": build_weighting(settings.weighting),
-        "depth": Depth(),
+        "depth": make_depth(material, order),
     }
     return _trainer_class(settings.trainer)(
         model=model,

@@ -16,6 +16,7 @@ from ..data.readers import Row, read_rows
 from ..data.sources import read_examples
 from ..errors import DataError, RecipeError, nearest
 from ..runtime.progress import say
+from .layering import layer_order
 from .recipe import Settings
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def make_order(material: Material, num_steps: int, seed: int, tell: Callable[[st
             f"curriculum.strategy {config.strategy} says itself how often each group is drawn; take `weight` out of "
             "`data.train`"
         )
+    if config.strategy == "layer_specific":
+        return layer_order(material, seed)
     difficulty_n = difficulty_of(material)
     return build_order(
         config,
