@@ -189,6 +189,27 @@ def test_train_refuses_a_recipe_without_a_generator(place: Path, tmp_path: Path,
     assert "lora_gen: {cloud: FOLDER}" in capsys.readouterr().err
 
 
+def test_an_order_and_arms_without_a_generator(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside an untouched arm, and one that trains the model's own weights."""
+    monkeypatch.chdir(tmp_path)
+    ordered = {"curriculum": {"strategy": "easy_to_hard", "labels": "length"}}
+    nano = {"model": {"name_or_path": "nano:llama", "shape": {"vocab_size": 300, "num_hidden_layers": 1}}}
+    arms = {"ordered": ordered, "nano": nano, "untouched": {"trainer": "none"}, "whole": {"model": {"lora_gen": None}}}
+    tree = recipe(place, "arms", arms=arms)
+    tree["training"] |= {"max_steps": 2, "save_strategy": "no"}
+    curricle.run(tree, smoke=True)
+    curricle.run(tree)
+    found = {arm: json.loads((tmp_path / f"runs/arms/{arm}/seed-3/results.json").read_text()) for arm in arms}
+    trained = {arm: about["model"] and about["model"]["num_trainable"] for arm, about in found.items()}
+    assert trained["ordered"] == 5_564
+    assert trained["untouched"] is None
+    assert len({about["metrics"]["loss"] for about in found.values()}) == 4
+    folder = tmp_path / "runs/arms/nano/seed-3"
+    assert json.loads((export(folder, "x", tmp_path / "a") / "adapter_config.json").read_text())[
+        "base_model_name_or_path"
+    ] == str(folder / "base")
+
+
 def test_plan_counts_the_generator_and_the_cloud(
     run: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +232,7 @@ def test_a_run_is_not_asked_without_its_prompt(run: Path) -> None:
     ("changes", "message"),
     [
         ({"trainer": "trl"}, "trained by hf"),
+        ({"curriculum": {"strategy": "easy_to_hard", "labels": "length", "layers": "top_down"}}, "opens layers"),
         ({"distributed": {"fsdp": "full_shard"}}, "fsdp"),
         ({"evaluation": [{"metric": "chrf"}]}, "export the adapter"),
         ({"selection": {"metric": "chrf"}}, "it is loss"),

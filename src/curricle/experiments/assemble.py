@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from ..data.prompts import Prompts, make_prompts
 from ..data.rows import Rows
 from ..data.schema import Example
 from ..data.sources import ExampleSource, read_examples
+from ..data.system_prompts import PromptRows, SystemPrompts, read_system_prompts
 from ..data.table import TokenTable
 from ..data.templates import use_template
 from ..errors import DataError
@@ -33,6 +34,7 @@ from ..training.arguments import Length, uses_bf16
 from ..training.batches import StepPlan, plan_steps
 from ..weighting.build import build_weighting
 from .layering import make_depth
+from .lora_gen import attach, check_cloud, untrained
 from .ordering import make_order
 from .recipe import Settings
 
@@ -56,6 +58,11 @@ class Material:
     @property
     def pad_id(self) -> int:
         return self.tokenizer.pad_token_id or 0
+
+    @cached_property
+    def system_prompts(self) -> SystemPrompts:
+        """Of all rows, for a cloud model to read."""
+        return read_system_prompts(self.settings.data)
 
     def remarks(self) -> list[str]:
         """What reading and encoding left out, cut or changed, for a person."""
@@ -133,6 +140,8 @@ def look_ahead(material: Material, seed: int, folder: str | Path) -> None:
     asked = material.settings.training["max_steps"]
     make_order(material, asked if asked > 0 else _MANY_STEPS, seed, tell=lambda line: None)
     choose(material)
+    if material.settings.generator is not None:
+        check_cloud(material.settings.generator)
     rehearse(_arguments(material, seed, folder, Length(1, 1)))
 
 
@@ -179,7 +188,7 @@ def make_model(material: Material, seed: int, folder: str | Path) -> Any:
     from ..models.probe import verify_packing
 
     config, choice = material.settings.model, choose(material)
-    if config.nano_type and config.adapter is not None:
+    if config.nano_type and (config.adapter or material.settings.generator) is not None:
         config = _saved_base(config, material, seed, Path(folder) / "base")
     model: Any = load_model(config, attn=choice.name, tokenizer=material.tokenizer, seed=seed)
     refuse_prompt_learning(model)
@@ -192,11 +201,11 @@ def make_model(material: Material, seed: int, folder: str | Path) -> Any:
         with computing(next(model.parameters()).device, half_of(settings)):
             choice = verify_packing(model, choice)
     say(str(choice))
-    return model
+    return model if settings.generator is None else attach(material, model, seed)
 
 
 def _saved_base(config: ModelConfig, material: Material, seed: int, folder: Path) -> ModelConfig:
-    """A nano model under an adapter is saved first: the adapter is of no use without the weights it was trained on.
+    """A nano model under an adapter or a generator is saved first: either is of no use without the weights below it.
     Only the first rank does: on the others transformers writes no weights."""
     from ..models.loading import load_model
 
@@ -213,7 +222,10 @@ def rows_of(material: Material) -> Rows:
     data = material.settings.data
     weights = tuple(source.weight for source in data.sources("train"))
     weighted = any(weight != 1 for weight in weights)
-    return Rows(data.max_length, data.packing, data.lookahead, material.pad_id, weights if weighted else None)
+    rows = Rows(data.max_length, data.packing, data.lookahead, material.pad_id, weights if weighted else None)
+    if material.settings.generator is None:
+        return rows
+    return PromptRows(**vars(rows), prompts=material.system_prompts)
 
 
 def make_trainer(material: Material, model: Any, seed: int, folder: str | Path) -> Any:
@@ -228,7 +240,7 @@ def make_trainer(material: Material, model: Any, seed: int, folder: str | Path) 
         "weighting": build_weighting(settings.weighting),
         "depth": make_depth(material, order),
     }
-    return _trainer_class(settings.trainer)(
+    return _trainer_class(settings)(
         model=model,
         args=arguments,
         train_dataset=material.train,
@@ -240,9 +252,13 @@ def make_trainer(material: Material, model: Any, seed: int, folder: str | Path) 
     )
 
 
-def _trainer_class(kind: str) -> Any:
+def _trainer_class(settings: Settings) -> Any:
     """Imported when it is used: TRL takes seconds to load."""
-    if kind == "trl":
+    if settings.generator is not None:
+        from ..training.lora_gen import LoraGenTrainer
+
+        return LoraGenTrainer
+    if settings.trainer == "trl":
         from ..training.sft import SFTTrainer
 
         return SFTTrainer
@@ -295,16 +311,17 @@ def load_saved(material: Material, seed: int, folder: str | Path) -> Any:
     from peft import PeftModel
 
     if material.settings.trainer == "none":
-        bare = material.settings.model.model_copy(update={"adapter": None})
-        return make_model(
-            replace(material, settings=material.settings.model_copy(update={"model": bare})), seed, folder
-        )
+        return make_model(untrained(material), seed, folder)
     settings, model_folder = material.settings, Path(folder) / "model"
     config = settings.model.model_copy(update={"name_or_path": str(model_folder), "shape": {}})
-    if settings.model.adapter is None:
+    if settings.model.adapter is None and settings.generator is None:
         return make_model(replace(material, settings=settings.model_copy(update={"model": config})), seed, folder)
-    base = settings.model.model_copy(update={"adapter": None})
+    base = untrained(material)
     if settings.model.nano_type:
-        base = base.model_copy(update={"name_or_path": str(Path(folder) / "base"), "shape": {}})
-    model = make_model(replace(material, settings=settings.model_copy(update={"model": base})), seed, folder)
+        beside = {"name_or_path": str(Path(folder) / "base"), "shape": {}}
+        named = base.settings.model.model_copy(update=beside)
+        base = replace(base, settings=base.settings.model_copy(update={"model": named}))
+    model = make_model(base, seed, folder)
+    if settings.generator is not None:
+        return attach(material, model, seed, model_folder)
     return PeftModel.from_pretrained(model, model_folder)

@@ -27,7 +27,7 @@ def attach(material: Material, edge: Any, seed: int, saved: Path | None = None) 
     from ..models.lora_gen.cloud import Cloud
     from ..models.lora_gen.model import LoraGenModel, load_generator
 
-    config, prompts = material.settings.model.lora_gen, material.system_prompts.texts
+    config, prompts = material.settings.generator, material.system_prompts.texts
     assert config is not None
     cloud = Cloud.load(config)
     if saved is not None:
@@ -76,7 +76,7 @@ def train(recipe: str | Path, **asked: Any) -> Any:
     from .run import train as train_recipe
 
     arms = resolve(recipe, asked.get("overrides") or ()).arms
-    if not any(arm.settings.model.lora_gen for arm in arms.values()):
+    if not any(arm.settings.generator for arm in arms.values()):
         raise RecipeError(f"no arm of {recipe} has `model.lora_gen`; add `lora_gen: {{cloud: FOLDER}}` under `model`")
     return train_recipe(recipe, **asked)
 

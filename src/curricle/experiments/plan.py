@@ -121,10 +121,10 @@ def model_shape(material: Material) -> ModelShape:
             model = add_adapter(model, adapter)
     added = sum(p.numel() for p in model.parameters()) - total
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    if model_config.lora_gen is not None:
+    if material.settings.generator is not None:
         from .lora_gen import added_numbers
 
-        added, trainable = added_numbers(model, model_config.lora_gen)
+        added, trainable = added_numbers(model, material.settings.generator)
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return ModelShape(

@@ -13,7 +13,7 @@ from ..data.config import DataConfig
 from ..errors import nearest
 from ..evaluation.config import AnyMeasurement, TextMeasurement
 from ..generation.config import GenerationConfig
-from ..models.config import ModelConfig
+from ..models.config import LoraGenConfig, ModelConfig
 from ..runtime.config import Section
 from ..training.arguments import complete, problems
 from ..training.config import DistributedConfig, SelectionConfig
@@ -73,6 +73,11 @@ class Settings(Section):
     selection: SelectionConfig = SelectionConfig()
     """Which checkpoint becomes the model, and when to stop early."""
 
+    @property
+    def generator(self) -> LoraGenConfig | None:
+        """The generator that is trained; an untouched model has none."""
+        return None if self.trainer == "none" else self.model.lora_gen
+
     @model_validator(mode="before")
     @classmethod
     def _whole_training(cls, given: Any) -> Any:
@@ -114,10 +119,12 @@ class Settings(Section):
 
     def _lora_gen_fits(self) -> None:
         """What goes through one document at a time with its system prompt; the rest is for an exported adapter."""
-        if self.model.lora_gen is None or self.trainer == "none":
+        if self.generator is None:
             return
         if self.trainer != "hf":
             raise _wrong(("trainer",), f"is {self.trainer}, but `model.lora_gen` is trained by hf")
+        if self.curriculum.opened_layers() != "all" or self.curriculum.strategy == "layer_specific":
+            raise _wrong(("curriculum",), "opens layers by and by, but with `model.lora_gen` none of the model's learn")
         if self.distributed.fsdp is not None:
             raise _wrong(("distributed", "fsdp"), "does not go with `model.lora_gen`; several processes without it do")
         for place, entry in enumerate(self.evaluation):

@@ -73,7 +73,7 @@ class Subject:
         """The model, ready to answer."""
         from .assemble import load_saved
 
-        if self.settings.model.lora_gen is not None and self.settings.trainer != "none":
+        if self.settings.generator is not None:
             raise RunError(
                 f"{self.label} has a LoRA generator, which answers for one system prompt at a time: write its adapter "
                 "with `curricle lora-gen export RUN --system-prompt TEXT -o DIR --merge` and use that"
