@@ -18,7 +18,10 @@ def score(
     cloud: Annotated[str, typer.Option("--cloud", metavar="MODEL", help=f"The large model. {_MODEL}")],
     edge: Annotated[str, typer.Option("--edge", metavar="MODEL", help=f"The small model. {_MODEL}")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="Where the labels go: a .parquet file.")
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Where the labels go: .parquet, or .json to be read by people."
+        ),
     ],
     calibration: Annotated[
         str | None,

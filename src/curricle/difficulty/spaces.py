@@ -115,10 +115,10 @@ def ridge_map(x_nd: Tensor, y_nk: Tensor, ridge: float) -> Tensor:
 
 
 def rotation(x_nk: Tensor, y_nk: Tensor) -> Tensor:
-    """The orthogonal R that brings X R closest to Y."""
+    """The orthogonal R that brings X R closest to Y; of other widths, as if the narrower one had zeros behind."""
     import torch
 
-    left, _, right = torch.linalg.svd(x_nk.double().T @ y_nk.double())
+    left, _, right = torch.linalg.svd(x_nk.double().T @ y_nk.double(), full_matrices=False)
     return (left @ right).float()
 
 

@@ -6,11 +6,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..curriculum.labels import Labels, read_labels, write_labels
+from ..curriculum.labels_json import export_json, import_json
 from ..data.config import DataConfig
 from ..difficulty.config import DifficultyConfig
 from ..errors import ModelError, RunError
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from ..difficulty.reader import Reader
     from ..difficulty.samples import Role, Samples
     from ..models.config import ModelConfig
+
+ENDINGS = (".parquet", ".json")
 
 VERSION = 1
 """Changes when the same input would give other labels."""
@@ -77,9 +81,9 @@ def score(
     >>> curricle.score("train.jsonl", cloud="models/8b", edge="models/1b", output="labels.parquet")   # doctest: +SKIP
     """
     output = Path(output)
-    if output.suffix != ".parquet":
-        raise RunError(f"-o {output}: a label file is Parquet; let its name end in .parquet")
-    places: Places = {(key,): Place("curricle score", None, "") for key in settings}
+    if output.suffix not in ENDINGS:
+        raise RunError(f"-o {output}: the ending says what is written; it must be {' or '.join(ENDINGS)}")
+    places: Places = {(key,): Place("curricle score", None, key) for key in settings}
     config = check(DifficultyConfig, {key: value for key, value in settings.items() if value is not None}, places)
     rows = _reading(data, recipe, overrides)
     anchors = None if calibration is None else rows.model_copy(update={"train": str(calibration)})
@@ -92,7 +96,10 @@ def score(
     folder.mkdir(parents=True, exist_ok=True)
     labels = asked.measure(folder, use_cpu)
     if is_main():
-        write_labels(output, labels.ids, labels.columns, labels.layers, labels.about)
+        if output.suffix == ".json":
+            export_json(labels, output)
+        else:
+            write_labels(output, labels.ids, labels.columns, labels.layers, labels.about)
         shutil.rmtree(folder.parent, ignore_errors=True)
     barrier()
     return Scored(output, labels)
@@ -202,7 +209,7 @@ def _model(name: str | Path, config: DifficultyConfig) -> ModelConfig:
 
 def _found(output: Path, key: str) -> Scored:
     """Labels that are there already, if they are the ones asked for."""
-    labels = read_labels(output)
+    labels = _read(output)
     if labels.about.get("fingerprint") != key:
         raise RunError(
             f"{output} is there already, and holds labels of other data, models or settings; name another file, or "
@@ -210,3 +217,11 @@ def _found(output: Path, key: str) -> Scored:
         )
     say(f"{output}: these labels are there already")
     return Scored(output, labels)
+
+
+def _read(output: Path) -> Labels:
+    if output.suffix != ".json":
+        return read_labels(output)
+    with TemporaryDirectory() as scratch:
+        import_json(output, Path(scratch) / "labels.parquet")
+        return read_labels(Path(scratch) / "labels.parquet")
