@@ -20,4 +20,5 @@ def token_accuracy(model: nn.Module, table: TokenTable, rows: Rows, *, batch_siz
     hits = token_hits_of(model, table, rows, batch_size=batch_size)
     sums, counts = 100.0 * hits.sums(), hits.counts
     note = "percent of answer tokens, end of turn included; the first of equal logits counts"
-    return [Score("token_accuracy", float(sums.sum() / counts.sum()), sums / np.maximum(counts, 1), counts, note=note)]
+    value, each = float(sums.sum() / counts.sum()), sums / np.maximum(counts, 1)
+    return [Score("token_accuracy", value, each, counts, note=note, unit="tokens")]

@@ -25,6 +25,7 @@ class Measured:
     def info(self) -> dict[str, dict[str, Any]]:
         return {
             name: {"higher_is_better": score.higher_is_better, "note": score.note}
+            | ({"unit": score.unit} if score.unit else {})
             for name, score in self.scores.items()
         }
 

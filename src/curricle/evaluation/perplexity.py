@@ -54,9 +54,10 @@ def loss_and_perplexity(sums: np.ndarray, counts: np.ndarray, note: str) -> list
     if not counts.sum():
         raise DataError("no token to score: none of the examples has a token that something comes before")
     means, loss = sums / np.maximum(counts, 1), float(sums.sum() / counts.sum())
+    perplexity, about = math.exp(min(loss, LARGEST)), {"note": note, "unit": "tokens"}
     return [
-        Score("loss", loss, means, counts, higher_is_better=False, note=note),
-        Score("perplexity", math.exp(min(loss, LARGEST)), means, counts, "exp", higher_is_better=False, note=note),
+        Score("loss", loss, means, counts, higher_is_better=False, **about),
+        Score("perplexity", perplexity, means, counts, "exp", higher_is_better=False, **about),
     ]
 
 
@@ -170,7 +171,8 @@ def _bits_per_byte(losses: TokenValues, documents: Sequence[Document], note: str
     bits = nats / math.log(2)
     value = float(bits.sum() / max(1, sizes.sum()))
     note += "; bytes of UTF-8, the end of a document not counted"
-    return Score("bits_per_byte", value, bits / np.maximum(sizes, 1), sizes, higher_is_better=False, note=note)
+    each = bits / np.maximum(sizes, 1)
+    return Score("bits_per_byte", value, each, sizes, higher_is_better=False, note=note, unit="bytes")
 
 
 def _width(context: int | None, rows: Rows, limit: int | None) -> int:

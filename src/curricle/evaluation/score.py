@@ -24,6 +24,9 @@ class Score:
     higher_is_better: bool = True
     note: str = ""
     """What must be known to have the same figure again: a signature, an analyser's version."""
+    unit: str = ""
+    """What the weights count, where the data decide it and not the model: `tokens` or `bytes`. Two models whose same
+    examples have other numbers of them were not asked the same."""
 
 
 def mean_score(name: str, per_example: np.ndarray, *, higher_is_better: bool = True, note: str = "") -> Score:

@@ -30,6 +30,7 @@ def write_run(
     lower: Sequence[str] = ("loss",),
     ids: Sequence[str] | None = None,
     weights: Sequence[float] | None = None,
+    unit: str = "",
     settings: Mapping[str, Any] | None = None,
     tokens: int = 4000,
     **results: Any,
@@ -40,7 +41,8 @@ def write_run(
         metrics or {}
     )
     seed = int(folder.name.removeprefix("seed-"))
-    about = {name: {"higher_is_better": name not in lower, "note": results.pop("note", "")} for name in figures}
+    note = results.pop("note", "")
+    about = {name: {"higher_is_better": name not in lower, "note": note, "unit": unit} for name in figures}
     write_json(folder / "arm.json", {"arm": folder.parent.name, "hash": "h", "settings": dict(settings or {})})
     write_json(
         folder / "results.json",

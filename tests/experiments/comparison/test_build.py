@@ -204,6 +204,21 @@ def test_a_weighted_figure_with_an_exponential(tmp_path: Path) -> None:
     assert difference.interval.mean == pytest.approx(ours.interval.mean - theirs.interval.mean)
 
 
+@pytest.mark.parametrize(
+    ("unit", "tokens", "verdict"),
+    [("tokens", 12, "not decidable"), ("tokens", 10.05, "worse"), ("bytes", 12, "not decidable"), ("", 12, "worse")],
+)
+def test_a_loss_over_other_tokens_is_another_figure(tmp_path: Path, unit: str, tokens: float, verdict: str) -> None:
+    more = {"unit": unit, "lower": ["loss"]}
+    base = write_arm(tmp_path / "base", {s: noisy(s, name="loss") for s in SEEDS}, weights=[10] * 60, **more)
+    figures = {s: noisy(s, shift=5.0, name="loss") for s in SEEDS}
+    other = write_arm(tmp_path / "other", figures, weights=[tokens] * 60, **more)
+    comparison = compared(tmp_path, base, other)
+    assert found(comparison, "other", "loss").verdict == verdict
+    told = f"it is over other {unit} of the same examples (720 against 600)"
+    assert any(told in line for line in comparison.open_questions) == (verdict == "not decidable")
+
+
 def test_a_rate_of_nothing_still_has_an_interval(tmp_path: Path) -> None:
     clean = {seed: {"foreign_script.samples": [0.0] * 500} for seed in SEEDS}
     result = compared(tmp_path, write_arm(tmp_path / "base", clean, note="percent; allowed Hangul"))

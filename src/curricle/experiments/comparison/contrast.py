@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from .facts import ArmFacts, RunFacts
 from .shape import Interval
 from .statistics import NONE, Estimate, Sample, Terms, all_alike, estimate
 
+COUNTED_ALIKE = 0.01
+"""Share of tokens or bytes that may differ between two runs on the same examples: windows of another length, a first
+token that nothing comes before."""
 TOLERANCE = 1e-6
 """Between a figure and the same from its values an example, relative."""
 
@@ -71,17 +75,37 @@ def difference(
     samples, num, remark = paired_samples(groups, metric)
     terms: Terms = [(1.0, samples[0]), (-factor, samples[1])]
     found = estimate(terms, config.interval, config.num_draws)
-    problem = ""
+    problem = next((line for pair in pairs.values() if (line := _counted_otherwise(*pair, metric))), "")
     if num is None and remark:
         problem = remark
-    elif len(pairs) == 1 and (arm.trained or base.trained):
+    elif not problem and len(pairs) == 1 and (arm.trained or base.trained):
         problem = "one seed"
     return Contrast(found, list(pairs), num, problem, remark)
 
 
+def _counted_otherwise(run: RunFacts, beside: RunFacts, metric: str) -> str:
+    """What to say when the same examples hold other tokens or bytes for the two runs: a loss a token of one tokenizer
+    is no loss of another, and a text with a system prompt is another text."""
+    unit = _about(run, metric).get("unit")
+    own, other = run.scores(metric), beside.scores(metric)
+    if not unit or own is None or other is None:
+        return ""
+    ids = [name for name in run.places if name in beside.places]
+    ours, theirs = own.weights[[run.places[n] for n in ids]], other.weights[[beside.places[n] for n in ids]]
+    if np.abs(ours - theirs).sum() <= COUNTED_ALIKE * theirs.sum():
+        return ""
+    return (
+        f"it is over other {unit} of the same examples ({ours.sum():,.0f} against {theirs.sum():,.0f}), as another "
+        "tokenizer, template or prompt has it, and so another figure"
+    )
+
+
 def _is_percentage(run: RunFacts, metric: str) -> bool:
-    note = ((run.results.get("metric_info") or {}).get(metric) or {}).get("note") or ""
-    return bool(note.startswith("percent"))
+    return str(_about(run, metric).get("note") or "").startswith("percent")
+
+
+def _about(run: RunFacts, metric: str) -> dict[str, Any]:
+    return (run.results.get("metric_info") or {}).get(metric) or {}
 
 
 def _seeds(arm: ArmFacts, base: ArmFacts) -> list[int]:
