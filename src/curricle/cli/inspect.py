@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ Rows = Annotated[int, typer.Option("--rows", min=1, metavar="N", help="How many 
 Arm = Annotated[
     str | None, typer.Option("--arm", metavar="X", help="The arm to look at; the first one when not given.")
 ]
+Course = Annotated[Path, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or the folder of a run.")]
 
 
 @group.callback()
@@ -59,17 +61,24 @@ def packing(recipe: RecipePath, rows: Rows = 10, overrides: Overrides = None, ar
 
 
 @group.command()
-def order(recipe: RecipePath, rows: Rows = 10, overrides: Overrides = None, arm: Arm = None) -> None:
-    """Show which examples the first rows would take.
+def order(recipe: Course, rows: Rows = 10, overrides: Overrides = None, arm: Arm = None) -> None:
+    """Show which examples come when: planned or as trained.
 
-    With the step of each row, and which examples come again.
+    Of a recipe: the examples of the first rows, with their steps, and which come again. Of a run's folder: what
+    the run did over its tokens: admitted share, difficulty, repeats, loss, layers that learned.
 
     \b
     Example:
       curricle inspect order recipe.yaml --rows 20
+      curricle inspect order runs/quickstart
 
     In Python: curricle.experiments.inspect.order("recipe.yaml", rows=20)
     """
+    if recipe.is_dir():
+        from ..experiments.course import courses
+
+        typer.echo("\n\n".join(str(course) for course in courses(recipe, max(rows, 2), arm)))
+        return
     from ..experiments.inspect import order as look
 
     typer.echo(str(look(recipe, rows=rows, overrides=overrides or [], arm=arm)))

@@ -109,6 +109,11 @@ class Mixed(Order):
         by_name = {f"share_{name}": share for name, share in zip(self.names, self._shares, strict=True)}
         return {"admitted_share": taking / len(self.groups), **by_name}
 
+    def metrics_of(self, ids: Sequence[int]) -> dict[str, float]:
+        """The shares as they came out: another group's where one is dry."""
+        counts = np.bincount(self.groups[list(ids)], minlength=len(self.names)) / len(ids)
+        return {f"step_share_{name}": float(share) for name, share in zip(self.names, counts, strict=True)}
+
     def state_dict(self) -> dict[str, Any]:
         return {"groups_crc32": zlib.crc32(self.groups.data)}
 

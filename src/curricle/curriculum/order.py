@@ -73,5 +73,9 @@ class Order:
         """Numbers worth a line in the log: competence, stage, threshold."""
         return {}
 
+    def metrics_of(self, ids: Sequence[int]) -> dict[str, float]:
+        """Numbers about the examples that one step was trained on."""
+        return {}
+
 
 Uniform = Order

@@ -69,6 +69,10 @@ class Easiest(Order):
         """The admitted share, and the mean percentile of difficulty of what is admitted."""
         return self._metrics
 
+    def metrics_of(self, ids: Sequence[int]) -> dict[str, float]:
+        """The mean percentile of difficulty of what was trained on: not the admitted set's where passes are sorted."""
+        return {"step_difficulty": float(self.num_easier[list(ids)].mean(dtype=float)) / len(self.num_easier)}
+
     def state_dict(self) -> dict[str, Any]:
         return {"labels_crc32": zlib.crc32(self.num_easier.data)}
 

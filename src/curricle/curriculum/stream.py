@@ -115,7 +115,8 @@ class Stream:
         return draws
 
     def _before_queue(self) -> Counts:
-        return np.add(self._at_pass, self._drawn, dtype=np.int32)
+        counts: Counts = np.add(self._at_pass, self._drawn, dtype=np.int32)
+        return counts
 
     def snapshot(self) -> StreamState:
         return StreamState(

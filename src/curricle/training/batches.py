@@ -165,6 +165,7 @@ class OrderedBatches(IterableDataset[Batch]):
         last = self._drawn.get(self._num_consumed - 1)
         same_step = [drawn for drawn in self._drawn.values() if last is not None and drawn.step == last.step]
         num_slots = sum(drawn.num_slots for drawn in same_step)
+        taken = [example for drawn in same_step for row in drawn.rows for example in row]
         return {
             "epoch": num_documents / len(self.stream.pool),
             "passes": max(mark.stream.pass_, 0),
@@ -172,6 +173,7 @@ class OrderedBatches(IterableDataset[Batch]):
             "repeats": mark.num_repeats,
             "fill": sum(drawn.num_tokens for drawn in same_step) / num_slots if num_slots else 1.0,
             **self.order.metrics(),
+            **(self.order.metrics_of(taken) if taken else {}),
         }
 
     # ---- resuming ---------------------------------------------------------------------------------------------------
