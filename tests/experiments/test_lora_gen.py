@@ -99,14 +99,15 @@ def run(place: Path) -> Path:
     return place / "runs" / "tasks" / "base" / "seed-3"
 
 
-def losses(run: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+def losses(run: Path, name: str = "loss") -> list[float]:
+    return [json.loads(line)[name] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_loss_falls_and_only_the_generator_is_saved(run: Path) -> None:
     found = losses(run)
     assert len(found) == 20
     assert sum(found[-3:]) < 0.8 * sum(found[:3])
+    assert all(value >= 0 for value in losses(run, "expert_balance"))
     assert all(name.startswith("generator.") for name in load_file(run / "model" / "model.safetensors"))
     results = json.loads((run / "results.json").read_text())
     assert results["metrics"]["loss"] < found[0]
@@ -178,6 +179,13 @@ def test_export_from_the_command_line(run: Path, tmp_path: Path, capsys: pytest.
     assert main(asked) == 2
     assert "not empty" in capsys.readouterr().err
     assert main([*asked, "--force"]) == 0
+
+
+def test_the_commands_for_whole_models_point_to_it(run: Path, place: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="curricle lora-gen export"):
+        curricle.export(run, tmp_path / "whole")
+    measured = curricle.evaluate(run, data=place / "train.jsonl", metrics=["loss"])
+    assert "loss" in str(measured)
 
 
 def test_train_refuses_a_recipe_without_a_generator(place: Path, tmp_path: Path, capsys: Any) -> None:

@@ -136,6 +136,15 @@ def test_an_adapter_loads_with_peft_alone_and_gives_the_same_logits(folders: dic
     assert ranks == {2 * 2}
 
 
+def test_a_cloud_with_a_recurrent_state_is_refused() -> None:
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = train_tokenizer(PROMPTS, 270)
+    mixed = AutoModelForCausalLM.from_config(nano_config("lfm2", 270, layer_types=["conv", "full_attention"]))
+    with pytest.raises(ModelError, match="layers of kind conv"):
+        Cloud(mixed, tokenizer)
+
+
 def test_a_saved_generator_is_the_same_one(folders: dict[str, Path], tmp_path: Path) -> None:
     model = model_of(folders)
     save_generator(model.generator, tmp_path / "saved")

@@ -30,6 +30,8 @@ def export(
     and cast once, to `dtype` (by default the base model's own). `push_to_hub` names a repository to upload to as well.
     """
     folder, out = find_run(Path(run)), Path(out)
+    if (folder / "model" / "lora_gen.json").exists():
+        raise RunError(f"{folder} has a LoRA generator; `curricle lora-gen export` writes what a system prompt gives")
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file; give a folder to write the model to")
     if out.exists() and any(out.iterdir()) and not force:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..losses.reduction import count_supervised
 from ..models.lora_gen.generator import balance_loss
 from ..models.lora_gen.model import ABOUT, LoraGenModel, describe
 from ..runtime.files import write_json
@@ -27,6 +28,7 @@ class LoraGenTrainer(Trainer):
         whole: LoraGenModel = self.accelerator.unwrap_model(model)
         assert whole.gates_ple is not None
         balance: torch.Tensor = balance_loss(whole.gates_ple)
+        self.books.add_metrics({"expert_balance": balance.item()}, int(count_supervised(inputs["labels"])))
         return loss + whole.generator.config.balance * balance / self.args.gradient_accumulation_steps
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:

@@ -71,14 +71,6 @@ class LoraGenModel(nn.Module):
     def config(self) -> Any:
         return self.edge.config
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.edge.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.edge.device
-
     def get_base_model(self) -> Any:
         return self.edge
 
