@@ -182,6 +182,7 @@ def test_checks_are_judged_and_say_what_to_do(capsys: pytest.CaptureFixture[str]
         ({"selection": {"metric": "rouge.rouge9"}}, "did you mean `rouge.rouge"),
         ({"evaluation": [{"metric": "foreign_script", "allow": ["Hangle"]}]}, "did you mean `Hangul`"),
         ({"evaluation": [{"metric": "bleu", "tokenizer": "13b"}]}, "did you mean `13a`"),
+        ({"evaluation": [{"metric": "hits", "candidates": 5, "k": [5]}]}, "hits@5 of 5 candidates is always met"),
         ({"data": {**RECIPE["data"], "eval": "texts.jsonl", "format": "text"}}, "raw text has no prompt"),
     ],
 )

@@ -85,6 +85,12 @@ class Hits(Measurement):
     def figures(self) -> list[str]:
         return [self.figure(f"hits@{k}") for k in self.k]
 
+    @model_validator(mode="after")
+    def _can_be_missed(self) -> Hits:
+        if max(self.k) >= self.candidates:
+            raise ValueError(f"hits@{max(self.k)} of {self.candidates} candidates is always met; k must be below them")
+        return self
+
 
 class Ifd(Measurement):
     metric: Literal["ifd"]

@@ -300,6 +300,18 @@ def test_what_makes_it_unfair_is_said(tmp_path: Path) -> None:
         assert any(part in line for line in lines), part
 
 
+def test_data_that_changed_between_runs_is_said(tmp_path: Path) -> None:
+    rows = {"train": {"examples": 41, "tokens": 400, "ids_hash": "changed"}}
+    base = arm(tmp_path / "base")
+    said = "other and base name the same data, but were trained on other rows: it changed between the runs"
+    assert said in compared(tmp_path, base, arm(tmp_path / "other", first=10, data=rows)).warnings
+    own = arm(tmp_path / "own", first=10, data=rows, settings={"data": {"train": "own.jsonl"}})
+    assert compared(tmp_path, base, own).warnings == []
+    write_run(tmp_path / "base" / "seed-2", scores=noisy(2), data=rows)
+    mixed = compared(tmp_path, read_arm(tmp_path / "base")).warnings
+    assert mixed == ["the runs of base were trained on different rows: its data changed between them"]
+
+
 def test_equal_compute_is_no_warning(tmp_path: Path) -> None:
     assert compared(tmp_path, arm(tmp_path / "base"), arm(tmp_path / "tuned", tokens=4030, first=10)).warnings == []
 

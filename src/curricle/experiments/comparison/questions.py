@@ -68,10 +68,11 @@ def _is_one_seed(cell: Cell) -> bool:
 
 
 def unfair(arms: Sequence[ArmFacts], base: ArmFacts) -> list[str]:
-    """Other seeds, other data, other measuring, other versions."""
+    """Other seeds, other data, other measuring, other versions, files that changed between runs."""
     others = [arm for arm in arms if arm is not base]
     lines = [line for arm in others for line in (_seeds(arm, base), _data(arm, base), _measuring(arm, base)) if line]
     lines += [line for arm in arms if (line := _mixed(arm))]
+    lines += [line for arm in others if (line := _trained_on(arm, base))]
     runs = [run for arm in arms for run in arm.runs.values()]
     return [*lines, *_versions(runs)]
 
@@ -110,7 +111,24 @@ def _measuring(arm: ArmFacts, base: ArmFacts) -> str:
 
 def _mixed(arm: ArmFacts) -> str:
     hashes = {run.results.get("recipe_hash") for run in arm.runs.values()}
-    return f"the runs of {arm.name} come from {len(hashes)} different recipes" if len(hashes) > 1 else ""
+    if len(hashes) > 1:
+        return f"the runs of {arm.name} come from {len(hashes)} different recipes"
+    if arm.trained and len(_train_rows(arm)) > 1:
+        return f"the runs of {arm.name} were trained on different rows: its data changed between them"
+    return ""
+
+
+def _trained_on(arm: ArmFacts, base: ArmFacts) -> str:
+    """By the same settings, other rows: somebody changed the file. Other settings are what an arm is about."""
+    if not (arm.trained and base.trained) or arm.settings.get("data") != base.settings.get("data"):
+        return ""
+    if _train_rows(arm) == _train_rows(base):
+        return ""
+    return f"{arm.name} and {base.name} name the same data, but were trained on other rows: it changed between the runs"
+
+
+def _train_rows(arm: ArmFacts) -> set[Any]:
+    return {((run.results.get("data") or {}).get("train") or {}).get("ids_hash") for run in arm.runs.values()}
 
 
 def _versions(runs: Sequence[RunFacts]) -> list[str]:
