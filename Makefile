@@ -13,7 +13,7 @@ ready := $(VENV)/.ready
 help:  ## What can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-quickstart: $(ready)  ## Train a tiny model on made-up data, from rows to a measured model
+quickstart: $(ready)  ## Train a small model on made-up data in two ways, and compare them
 	$(bin)/curricle run recipes/quickstart.yaml
 
 test: $(ready)  ## The fast tests; no network, no accelerator

@@ -7,11 +7,23 @@ import importlib
 import re
 from collections import Counter
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from curricle.data.config import DataConfig
 from curricle.data.sources import read_examples
+from curricle.experiments.comparison.shape import (
+    ArmInfo,
+    Cell,
+    CheckOutcome,
+    Comparison,
+    Difference,
+    Interval,
+    MetricInfo,
+    Progress,
+    Verdict,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGLISH, KOREAN = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ko.md"))
@@ -77,7 +89,7 @@ def test_the_masks_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.Mon
     for name, rows in zip(("chats.jsonl", "ko.jsonl"), blocks(ENGLISH, "json"), strict=True):
         Path(name).write_text(rows, encoding="utf-8")
     init("chats.jsonl", "recipe.yaml")
-    (recipe,) = blocks(ENGLISH, "yaml")
+    recipe = next(block for block in blocks(ENGLISH, "yaml") if block.startswith("name:"))
     Path("ko.yaml").write_text(recipe, encoding="utf-8")
     outputs = blocks(ENGLISH, "text")
     for name in ("recipe.yaml", "ko.yaml"):
@@ -86,19 +98,39 @@ def test_the_masks_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_quickstart_reads_as_a_run_does(capsys: pytest.CaptureFixture[str]) -> None:
-    from curricle.experiments.results import Result, RunResult
+    """Its figures, printed by what prints them now, are the lines that are shown; columns may be wider there."""
+    from curricle.experiments.comparison.render import as_text
     from curricle.training.monitors import Monitor
     from curricle.training.ticker import Ticker
 
-    (shown,) = (output for output in blocks(ENGLISH, "text") if output.startswith("runs/quickstart"))
-    row = {"step": 10, "loss": 4.7119, "grad_norm": 1.77, "learning_rate": 0.005, "epoch": 0.5}
-    Ticker(149, every=10, bar=False).step(row | {"tokens_per_second": 8197.0, "seconds": 37 / 139})
-    Monitor(None, 1.0).measured(149, "eval", {"loss": 0.419117, "perplexity": 1.52062, "tokens": 848.0}, {})
-    results = {"steps": 149, "tokens": 283_200, "repeats": 2800, "train_loss": 0.4572, "eval_loss": 0.4191}
-    folder = Path("runs/quickstart")
-    result = Result("quickstart", folder, [RunResult("base", 42, folder, results | {"seconds": 155.0})])
-    for line in (*capsys.readouterr().err.splitlines(), *str(result).splitlines()):
-        assert line in shown.splitlines()
+    (shown,) = (output for output in blocks(ENGLISH, "text") if output.startswith("toy:base: "))
+    row = {"step": 10, "loss": 2.6650, "grad_norm": 1.66, "learning_rate": 0.0018, "epoch": 0.1}
+    Ticker(100, every=10, bar=False).step(row | {"tokens_per_second": 14386.0, "seconds": 11 / 90})
+    Monitor(None, 1.0).measured(100, "eval", {"loss": 0.402275, "perplexity": 1.49522, "tokens": 4490.0}, {})
+    told = capsys.readouterr().err
+    assert told.count("\n") == 2
+    assert _words(told) | _words(as_text(_comparison())) <= _words(shown)
+
+
+def _words(text: str) -> set[tuple[str, ...]]:
+    return {tuple(line.split()) for line in text.splitlines()}
+
+
+def _comparison() -> Comparison:
+    answers, everything = "answers_only", "everything"
+    cells = []
+    for name, value, other, less, p, verdict in (
+        ("loss", (0.407, 0.3461, 0.4678), (0.4944, 0.4633, 0.5255), (0.08743, 0.001599, 0.1733), 0.049, "worse"),
+        ("rouge.rouge1", (76.64, 65.18, 88.11), (69.92, 59.68, 80.17), (-6.718, -9.335, -4.101), 0.012, "worse"),
+    ):
+        found = Difference(Interval(*less, "t"), p, p, cast(Verdict, verdict), "", seeds=[0, 1])
+        cells.append(Cell(answers, name, {}, Interval(*value, "t"), None))
+        cells.append(Cell(everything, name, {}, Interval(*other, "t"), found))
+    arms = [ArmInfo(answers, {}, [0, 1]), ArmInfo(everything, {"data.learn": ("every_turn", "all")}, [0, 1])]
+    metrics = [MetricInfo("loss", False), MetricInfo("rouge.rouge1", True)]
+    held, why = "-0.08743 [-0.1733, -0.001599]", "the whole interval of loss less everything is below 0"
+    check = CheckOutcome(answers, "loss < everything", "met", held, f"{why}, over 2 seeds and 100 examples")
+    return Comparison("quickstart", answers, 0.95, arms, metrics, cells, [], Progress([], {}), [check], [], [])
 
 
 @pytest.mark.parametrize("script", blocks(ENGLISH, "python"))
