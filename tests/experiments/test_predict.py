@@ -66,6 +66,16 @@ def test_a_target_changes_no_answer(small_runs: Path, data: Path) -> None:
     assert [a.prompt for a in without.answers.values()] == [b.prompt for b in with_target.answers.values()]
 
 
+def test_rows_that_are_left_out_are_named(small_runs: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written(data, [*ROWS[:2], {"fname": "empty", "dialogue": ""}, *ROWS[2:]])
+    run = small_runs / "whole" / "seed-3"
+    with pytest.raises(DataError, match=r"test\.jsonl:3: an empty dialogue"):
+        predict(run, data, "out.jsonl")
+    result = predict(run, data, "out.jsonl", overrides=["data.on_bad_row=skip"])
+    assert list(result.answers) == [row["fname"] for row in ROWS]
+    assert "out.jsonl lacks 1 of 7 rows, as data.on_bad_row: skip asks (first: empty)" in capsys.readouterr().err
+
+
 def test_rows_without_ids_go_by_number(small_runs: Path, data: Path) -> None:
     bare = written(Path("bare.jsonl"), [{"dialogue": row["dialogue"]} for row in ROWS])
     predict(small_runs / "whole" / "seed-3", bare, "out.jsonl")

@@ -21,6 +21,7 @@ from ..errors import DataError, RecipeError, RunError
 from ..generation.answers import Answer, answer
 from ..runtime.devices import computing
 from ..runtime.files import atomic_file
+from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import is_main
 from .assemble import half_of
@@ -92,13 +93,23 @@ def predict(
     with computing(next(loaded.parameters()).device, half_of(subject.settings)):
         answers = answer(loaded, tokenizer, prompts, generation, samples, subject.seed)
     seconds = None if begun else time.perf_counter() - started
-    places = [prompt.example.where for prompt in prompts]
-    named = [(ids[place.file, place.line], one) for place, one in zip(places, answers, strict=True)]
+    places = [(prompt.example.where.file, prompt.example.where.line) for prompt in prompts]
+    named = [(ids[place], one) for place, one in zip(places, answers, strict=True)]
+    _tell_lacking(output, ids, set(places))
     if is_main():
         _write(output, [(id_, one.prediction.strip()) for id_, one in named], column, text_column)
         for path in (samples, samples.with_suffix(".meta.json")):
             path.unlink(missing_ok=True)
     return Predicted(output, dict(named), seconds, prompts.notes)
+
+
+def _tell_lacking(output: Path, ids: dict[tuple[str, int], Id], answered: set[tuple[str, int]]) -> None:
+    lacking = [str(id_) for place, id_ in ids.items() if place not in answered]
+    if lacking:
+        say(
+            f"{output} lacks {len(lacking):,} of {len(ids):,} rows, as data.on_bad_row: skip asks "
+            f"(first: {', '.join(lacking[:5])})"
+        )
 
 
 def _writable(output: Path, force: bool) -> Path:
