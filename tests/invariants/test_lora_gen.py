@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,9 +14,11 @@ import support
 from curricle.data.collation import collate_packed
 from curricle.models.attention import for_model
 from curricle.models.config import LoraGenConfig
+from curricle.models.gates import DocumentGates
 from curricle.models.lora_gen.adapter import merge
 from curricle.models.lora_gen.edge import GeneratedLora, find_targets, widths_of
 from curricle.models.lora_gen.generator import LoraGenerator, balance_loss, keep_top_k
+from curricle.training.depth import layer_stack
 
 CONFIG = LoraGenConfig(cloud="none", num_experts=5, top_k=2, rank=3, alpha=6, router_hidden=7)
 CLOUD_WIDTH = 11
@@ -174,3 +177,41 @@ def test_documents_of_one_row_have_their_own_prompts() -> None:
     assert set(grads[0]) == set(grads[1])
     for name, grad in grads[0].items():
         torch.testing.assert_close(grad, grads[1][name], rtol=1e-8, atol=1e-12, msg=name)
+
+
+def test_a_gated_document_teaches_the_generator_through_no_closed_layer() -> None:
+    """The sum of admitted documents' gradients, layer by layer; values and the state of the last layer as ever."""
+    edge = edge_model(torch.float64)
+    generator = generator_for(edge)
+    gates_ple = generator.gates(states(generator)).detach()
+    open_dl = np.array([[True, False], [False, True], [False, False]])
+    inputs = collate_packed(support.table(8), [[0, 1, 2]])
+    inputs.pop("example_ids")
+    lora = GeneratedLora(edge, generator)
+    lora.use(gates_ple)
+    found, value = _gradients(edge, generator, inputs, lora, open_dl)
+    whole, plain = _gradients(edge, generator, inputs, lora, None)
+    assert torch.equal(value, plain)
+    expected = [torch.zeros_like(gradient) for gradient in found]
+    for document, layer in zip(*np.nonzero(open_dl), strict=True):
+        others = {**inputs, "labels": inputs["labels"].clone()}
+        others["labels"][inputs["seq_idx"] != int(document)] = -100
+        only_layer = np.zeros_like(open_dl)
+        only_layer[:, layer] = True
+        for total, share in zip(expected, _gradients(edge, generator, others, lora, only_layer)[0], strict=True):
+            total += share
+    for a, b, everything in zip(expected, found, whole, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-13)
+        assert not torch.allclose(b, everything)
+
+
+def _gradients(edge: Any, generator: LoraGenerator, inputs: Any, lora: GeneratedLora, open_dl: Any) -> Any:
+    DocumentGates(layer_stack(edge), lora.layer_gates).admit(open_dl, inputs)
+    generator.zero_grad()
+    given = dict(inputs)
+    labels = given.pop("labels")
+    with for_model(given) as arguments:
+        logits = edge(**arguments).logits
+    torch.nn.functional.cross_entropy(logits[0, :-1], labels[0, 1:], reduction="sum").backward()
+    grown = [*generator.down_eir.values(), *generator.up_ero.values()]
+    return [parameter.grad.clone() for parameter in grown], logits.detach()

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def layer_order(material: Material, seed: int) -> AnyLayer:
     """The order of `layer_specific`, over this training table."""
     config, adapter = material.settings.curriculum, material.settings.model.adapter
-    if adapter is None or adapter.use_dora or adapter.modules_to_save:
+    generates = material.settings.model.lora_gen is not None
+    if not generates and (adapter is None or adapter.use_dora or adapter.modules_to_save):
         other = "use_dora" if adapter is not None and adapter.use_dora else "modules_to_save"
         found = "there is none" if adapter is None else f"it has {other}"
         raise RecipeError(

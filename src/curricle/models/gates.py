@@ -57,6 +57,23 @@ class LayerGate:
         """Places of the admitted tokens, flat; None: all of them."""
         self.num_tokens = 0
 
+    def mask(self, x: Tensor) -> Tensor | None:
+        """Whether each token of `x` teaches the layer; None where all of them do, or nothing is learned."""
+        if self.kept_k is None or not torch.is_grad_enabled():
+            return None
+        self.check(x)
+        taught_t = torch.zeros(self.num_tokens, dtype=torch.bool, device=x.device)
+        return taught_t.index_fill_(0, self.kept_k, True).view(x.shape[:-1])
+
+    def check(self, x: Tensor) -> None:
+        """Tokens in another number are not those the gate was set for."""
+        if math.prod(x.shape[:-1]) != self.num_tokens:
+            raise ModelError(
+                f"a LoRA factor of layer {self.layer} sees {math.prod(x.shape[:-1])} tokens of a batch of "
+                f"{self.num_tokens}; layer_specific needs layers that every token passes in order: take the routed "
+                "parts out of model.adapter.lora_target_modules"
+            )
+
 
 class GatedLinear(nn.Linear):
     """The linear module of one LoRA factor, with its parameters, behind its layer's gate."""
@@ -75,12 +92,7 @@ class GatedLinear(nn.Linear):
 
     @torch.compiler.disable
     def _gated(self, x: Tensor, kept_k: Tensor) -> Tensor:
-        if math.prod(x.shape[:-1]) != self.gate.num_tokens:
-            raise ModelError(
-                f"a LoRA factor of layer {self.gate.layer} sees {math.prod(x.shape[:-1])} tokens of a batch of "
-                f"{self.gate.num_tokens}; layer_specific needs layers that every token passes in order: take the "
-                "routed parts out of model.adapter.lora_target_modules"
-            )
+        self.gate.check(x)
         return _Gated.apply(*_as_autocast(x, self.weight, self.bias), kept_k)
 
 
@@ -117,8 +129,11 @@ class DocumentGates:
     """The gates of a model's layers. What `admit` sets holds for the forward pass that follows, and for its backward
     pass where activation checkpointing computes it again, until it is called once more."""
 
-    def __init__(self, blocks: Sequence[nn.Module]) -> None:
-        self.gates = [LayerGate(layer) for layer in range(len(blocks))]
+    def __init__(self, blocks: Sequence[nn.Module], gates: Sequence[LayerGate] | None = None) -> None:
+        """`gates` are those of a model that has its own; otherwise they are put in front of the LoRA factors."""
+        self.gates = list(gates or (LayerGate(layer) for layer in range(len(blocks))))
+        if gates is not None:
+            return
         for block, gate in zip(blocks, self.gates, strict=True):
             found = list(_factors(block))
             _refuse_ungated(block, gate.layer, found)

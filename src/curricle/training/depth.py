@@ -44,7 +44,12 @@ class LayerDial:
                 f"the depth `{type(depth).__name__}` needs the model's layers, and {type(model).__name__} has no list "
                 "of `num_hidden_layers` blocks; leave `curriculum.layers` at `all`"
             )
-        self.gates = DocumentGates(self.blocks) if depth.gates_documents else None
+        # A generator of LoRA serves all layers: only gates can keep a layer, or a document, from teaching it.
+        generated = getattr(getattr(model, "lora", None), "layer_gates", None) if turned else None
+        self._gates_closed = generated is not None
+        gated = depth.gates_documents or self._gates_closed
+        self.gates = DocumentGates(self.blocks, generated) if gated else None
+        self._has_own = any(p.requires_grad for block in self.blocks for p in block.parameters())
         self._turned = turned
         self._admitted_l, self._num_documents = np.zeros(len(self.blocks)), 0
 
@@ -53,6 +58,9 @@ class LayerDial:
         if self.gates is None:
             return
         gates_dl = self.depth.gates(progress, examples, len(self.blocks))
+        if self._gates_closed and (closed := self.depth.closed(progress, len(self.blocks))):
+            gates_dl = np.ones((len(examples), len(self.blocks)), dtype=bool) if gates_dl is None else gates_dl.copy()
+            gates_dl[:, sorted(closed)] = False
         self.gates.admit(gates_dl, inputs)
         self._num_documents += len(examples)
         self._admitted_l += len(examples) if gates_dl is None else gates_dl.sum(axis=0)
@@ -80,7 +88,7 @@ class LayerDial:
     def grad_norms(self, scale: float = 1.0) -> dict[str, Any]:
         """Each layer's gradient norm, over all ranks and before clipping; `scale` is what a loss scaler put on it."""
         squares = [[_square(p.grad) for p in block.parameters() if p.grad is not None] for block in self.blocks]
-        return {"layer_grad_norm": [norm / scale for norm in _roots(squares)]} if self.blocks else {}
+        return {"layer_grad_norm": [norm / scale for norm in _roots(squares)]} if self._has_own else {}
 
     def moved(self) -> dict[str, Any]:
         """The size of each layer's LoRA update; nothing when the model trains whole, where it would need a copy."""

@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ...errors import ModelError
+from ..gates import LayerGate
 from .generator import LoraGenerator
 
 # The place of a block in its stack, in the module names of transformers' models: `model.layers.3.`, `h.3.`, ...
@@ -66,6 +68,8 @@ class GeneratedLora:
                 f"{len(self.names)}; use the edge model it was trained with"
             )
         self._generator = generator
+        self.layer_gates = [LayerGate(layer) for layer in range(len(self.names))]
+        """Which tokens teach the generator through each layer; by default all."""
         self._gates_ple: Tensor | None = None
         self._prompt_bt: Tensor | None = None
         parts = dict(edge.named_modules())
@@ -91,6 +95,11 @@ class GeneratedLora:
                 return None
             gates_pe = self._gates_ple[:, layer]
             gates_bte = gates_pe[0] if self._prompt_bt is None else gates_pe[self._prompt_bt]
-            return output + self._generator.branch(layer, target, args[0], gates_bte).to(output.dtype)
+            branch = self._generator.branch(layer, target, args[0], gates_bte)
+            taught_bt = self.layer_gates[layer].mask(args[0])
+            if taught_bt is not None:
+                still = self._generator.branch(layer, target, args[0], gates_bte, learns=False)
+                branch = torch.where(taught_bt[..., None], branch, still)
+            return output + branch.to(output.dtype)
 
         return add

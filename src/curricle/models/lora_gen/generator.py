@@ -87,10 +87,14 @@ class LoraGenerator(nn.Module):
         name = _pool(target, self.layers[layer][target])
         return self.down_eir[name], self.up_ero[name]
 
-    def branch(self, layer: int, target: str, x_bti: Tensor, gates_bte: Tensor) -> Tensor:
+    def branch(self, layer: int, target: str, x_bti: Tensor, gates_bte: Tensor, learns: bool = True) -> Tensor:
         """What is added to the output of one target layer. Each token has gates of its own, so documents of one row may
-        belong to different prompts: every expert's narrow product is made once, and weighed token by token."""
-        down_eir, up_ero = (factors.to(x_bti.dtype) for factors in self.experts(layer, target))
+        belong to different prompts: every expert's narrow product is made once, and weighed token by token. One that
+        does not learn has the same values, and hands its gradient to `x_bti` alone."""
+        factors = self.experts(layer, target)
+        if not learns:
+            factors, gates_bte = (factors[0].detach(), factors[1].detach()), gates_bte.detach()
+        down_eir, up_ero = (factor.to(x_bti.dtype) for factor in factors)
         number, _, rank = down_eir.shape
         narrow = x_bti @ down_eir.permute(1, 0, 2).flatten(1)
         weighed = narrow.unflatten(-1, (number, rank)) * (gates_bte.to(narrow.dtype) * self.scale)[..., None]
