@@ -218,6 +218,17 @@ def test_an_order_and_arms_without_a_generator(place: Path, tmp_path: Path, monk
     ] == str(folder / "base")
 
 
+def test_the_balance_term_spreads_the_work(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arms = {name: {"model": {"lora_gen": {"balance": weight}}} for name, weight in (("free", 0), ("held", 10))}
+    tree = recipe(place, "balance", arms=arms, evaluation=[])
+    tree["training"] |= {"max_steps": 8, "save_strategy": "no", "eval_strategy": "no"}
+    curricle.train(tree)
+    free, held = (losses(tmp_path / f"runs/balance/{arm}/seed-3", "expert_balance") for arm in arms)
+    assert free[0] == held[0]
+    assert held[-1] < 0.8 * free[-1]
+
+
 def test_plan_counts_the_generator_and_the_cloud(
     run: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
