@@ -54,10 +54,10 @@ def loss_and_perplexity(sums: np.ndarray, counts: np.ndarray, note: str) -> list
     if not counts.sum():
         raise DataError("no token to score: none of the examples has a token that something comes before")
     means, loss = sums / np.maximum(counts, 1), float(sums.sum() / counts.sum())
-    perplexity, about = math.exp(min(loss, LARGEST)), {"note": note, "unit": "tokens"}
+    perplexity, unit = math.exp(min(loss, LARGEST)), "tokens"
     return [
-        Score("loss", loss, means, counts, higher_is_better=False, **about),
-        Score("perplexity", perplexity, means, counts, "exp", higher_is_better=False, **about),
+        Score("loss", loss, means, counts, higher_is_better=False, note=note, unit=unit),
+        Score("perplexity", perplexity, means, counts, "exp", higher_is_better=False, note=note, unit=unit),
     ]
 
 
