@@ -8,12 +8,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import curricle
 from curricle.cli.app import main
+from curricle.curriculum.labels import write_labels
+from curricle.data.sources import read_examples
 from curricle.errors import DataError, ModelError, RecipeError, RunError
 from curricle.experiments.assemble import gather, load_saved, rows_of
 from curricle.experiments.lora_gen import export, train
@@ -251,7 +254,6 @@ def test_a_run_is_not_asked_without_its_prompt(run: Path) -> None:
     ("changes", "message"),
     [
         ({"trainer": "trl"}, "trained by hf"),
-        ({"curriculum": {"strategy": "easy_to_hard", "labels": "length", "layers": "top_down"}}, "opens layers"),
         ({"distributed": {"fsdp": "full_shard"}}, "fsdp"),
         ({"evaluation": [{"metric": "chrf"}]}, "export the adapter"),
         ({"selection": {"metric": "chrf"}}, "it is loss"),
@@ -276,3 +278,26 @@ def test_rows_without_a_system_prompt_and_a_cloud_that_is_not_there(place: Path,
     material = gather(resolve(tree).base)
     with pytest.raises(ModelError, match=r"model\.lora_gen\.cloud is"):
         look_ahead(material, 3, tmp_path)
+
+
+@pytest.mark.parametrize("strategy", ["layer_specific", "layer_wise_progressive"])
+def test_a_curriculum_of_layers_trains_the_generator(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = recipe(place, strategy, curriculum={"strategy": strategy, "labels": str(tmp_path / "labels.parquet")})
+    made["training"] |= {"max_steps": 6, "save_strategy": "no"}
+    made["evaluation"] = []
+    ids = [example.id for example in read_examples(resolve(made).base.data, "train")]
+    first = np.arange(len(ids), dtype=np.float32)
+    write_labels(tmp_path / "labels.parquet", ids, {"mean": first}, layers=np.stack([first, -first], axis=1))
+    curricle.run(made)
+    run = tmp_path / "runs" / strategy / "base" / "seed-3"
+    admitted = losses(run, "layer_admitted")
+    if strategy == "layer_wise_progressive":
+        assert losses(run, "open_layers") == [[0]] * 2 + [[0, 1]] * 4
+        assert admitted == [[1.0, 0.0]] * 2 + [[1.0, 1.0]] * 4
+    else:
+        # What is easy for one layer is hard for the other, and the third that neither admits is not drawn.
+        assert all(a + b == pytest.approx(1.0) for a, b in admitted[:2])
+        assert admitted[-2:] == [[1.0, 1.0]] * 2

@@ -123,8 +123,6 @@ class Settings(Section):
             return
         if self.trainer != "hf":
             raise _wrong(("trainer",), f"is {self.trainer}, but `model.lora_gen` is trained by hf")
-        if self.curriculum.opened_layers() != "all" or self.curriculum.strategy == "layer_specific":
-            raise _wrong(("curriculum",), "opens layers by and by, but with `model.lora_gen` none of the model's learn")
         if self.distributed.fsdp is not None:
             raise _wrong(("distributed", "fsdp"), "does not go with `model.lora_gen`; several processes without it do")
         for place, entry in enumerate(self.evaluation):
