@@ -140,8 +140,7 @@ def test_json_holds_the_same(pair: dict[str, Path], data: Path, tmp_path: Path) 
     parquet = curricle.score(**asked, output=tmp_path / "labels.parquet").labels
     curricle.score(**asked, output=tmp_path / "labels.json")
     again = curricle.score(**asked, output=tmp_path / "labels.json").labels
-    assert (again.ids == parquet.ids).all()
-    np.testing.assert_array_equal(again.layers, parquet.layers)
+    np.testing.assert_array_equal(align_layers(again, parquet.ids), parquet.layers)
     entry = json.loads((tmp_path / "labels.json").read_text(encoding="utf-8"))["difficulties"][ids_of(data)[3]]
     assert entry["mean"] == pytest.approx(float(parquet.columns["mean"][3]))
     assert list(entry["layers"]) == ["1", "2", "3"]
