@@ -8,8 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .curriculum.names import CurriculumConfig, CurriculumTrainingScheduler, LayerSpecificCurriculumScheduler
     from .data.prepare import prepare
+    from .difficulty.names import DifficultyScorer, MetaTokenExtractor
     from .errors import CurricleError
+    from .experiments.analyzer import MetaTokenDifferenceAnalyzer
     from .experiments.compare import compare
     from .experiments.evaluate import evaluate
     from .experiments.predict import predict
@@ -18,16 +21,28 @@ if TYPE_CHECKING:
     from .experiments.score import score
     from .training.export import export
     from .training.hf import Trainer
+    from .training.length_loader import CurriculumDataLoader
     from .training.mixin import CurricleMixin
+    from .training.sampling import CurriculumDataset, CurriculumSampler, create_curriculum_dataloader
     from .training.sft import SFTTrainer
 
 __all__ = [
     "CurricleError",
     "CurricleMixin",
+    "CurriculumConfig",
+    "CurriculumDataLoader",
+    "CurriculumDataset",
+    "CurriculumSampler",
+    "CurriculumTrainingScheduler",
+    "DifficultyScorer",
+    "LayerSpecificCurriculumScheduler",
+    "MetaTokenDifferenceAnalyzer",
+    "MetaTokenExtractor",
     "Recipe",
     "SFTTrainer",
     "Trainer",
     "compare",
+    "create_curriculum_dataloader",
     "evaluate",
     "export",
     "predict",
@@ -40,10 +55,20 @@ __all__ = [
 _HOMES = {
     "CurricleError": "errors",
     "CurricleMixin": "training.mixin",
+    "CurriculumConfig": "curriculum.names",
+    "CurriculumDataLoader": "training.length_loader",
+    "CurriculumDataset": "training.sampling",
+    "CurriculumSampler": "training.sampling",
+    "CurriculumTrainingScheduler": "curriculum.names",
+    "DifficultyScorer": "difficulty.names",
+    "LayerSpecificCurriculumScheduler": "curriculum.names",
+    "MetaTokenDifferenceAnalyzer": "experiments.analyzer",
+    "MetaTokenExtractor": "difficulty.names",
     "Recipe": "experiments.recipe",
     "SFTTrainer": "training.sft",
     "Trainer": "training.hf",
     "compare": "experiments.compare",
+    "create_curriculum_dataloader": "training.sampling",
     "evaluate": "experiments.evaluate",
     "export": "training.export",
     "predict": "experiments.predict",
