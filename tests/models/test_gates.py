@@ -55,7 +55,7 @@ def loss_of(made: Any, inputs: dict[str, Any]) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
 
 
-def factors(made: Any) -> list[list[torch.nn.Parameter]]:
+def factors(made: Any) -> list[list[Any]]:
     return [[p for p in block.parameters() if p.requires_grad] for block in layer_stack(made)]
 
 
@@ -116,7 +116,8 @@ def test_open_gates_change_no_bit(gates: Any) -> None:
 def test_values_and_what_flows_below_keep_every_bit(autocast: bool) -> None:
     """The factors' own code path, every token admitted: what it computes is what a plain linear computes."""
     torch.manual_seed(0)
-    plain, x = torch.nn.Linear(16, 8), torch.randn(2, 5, 16)
+    plain: Any = torch.nn.Linear(16, 8)
+    x = torch.randn(2, 5, 16)
     gate = DocumentGates([torch.nn.Module()]).gates[0]
     gated = GatedLinear(plain, gate)
     gate.kept_k, gate.num_tokens = torch.arange(10), 10

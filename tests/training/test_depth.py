@@ -15,7 +15,7 @@ from curricle.curriculum.layers import Depth, StagedLayers
 from curricle.data.rows import Rows
 from curricle.errors import ModelError, RecipeError
 from curricle.runtime.logs import JsonLog
-from curricle.training.depth import layer_stack
+from curricle.training.depth import LayerDial, layer_stack
 from curricle.training.hf import Trainer
 from support import arguments, lora, model, table
 
@@ -260,3 +260,27 @@ def test_checkpointing_and_autocast_train_behind_gates(tmp_path: Path) -> None:
     run.add_callback(watch)
     run.train()
     assert watch.moved == [[False, True, True]] * 2 + [[True] * 3] * 2
+
+
+def test_a_loss_scaler_passes_over_a_closed_layer() -> None:
+    """Also when its gradient has overflown: closed before unscaling, it makes no step be skipped."""
+    made = net()
+    dial, tokens = LayerDial(made, StagedLayers([[0], [1, 2]])), torch.arange(5, 25)[None]
+    optimizer = torch.optim.AdamW([p for p in made.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    before = [[p.detach().clone() for p in block.parameters()] for block in dial.blocks]
+    scaler.scale(made(input_ids=tokens, labels=tokens).loss).backward()
+    unscaled = torch.linalg.vector_norm(torch.cat([p.grad.flatten() for p in own(dial.blocks[0])])).item() / 1024
+    for parameter in own(dial.blocks[2]):
+        parameter.grad.fill_(float("inf"))
+    dial.close(0.0, torch.device("cpu"))
+    assert dial.grad_norms(scaler.get_scale())["layer_grad_norm"] == pytest.approx([unscaled, 0.0, 0.0])
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    scaler.update()
+    after = [[p.detach() for p in block.parameters()] for block in dial.blocks]
+    assert [_differ(a, b) for a, b in zip(before, after, strict=True)] == [True, False, False]
+
+
+def own(block: Any) -> list[Any]:
+    return [p for p in block.parameters() if p.requires_grad]
