@@ -66,7 +66,7 @@ def score(
     overrides: Overrides = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an output that is there already.")] = False,
 ) -> None:
-    """Label each row with how far apart a large and a small model see it.
+    """Label each row by how far apart two models see it.
 
     One model is in memory at a time. Stopped half way, the same command goes on; torchrun shares the work.
 
