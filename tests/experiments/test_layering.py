@@ -26,7 +26,7 @@ TRAINING = {
     "logging_steps": 1,
     "save_strategy": "no",
 }
-ADAPTER = {"adapter": {"lora_r": 4, "lora_target_modules": "all-linear"}}
+ADAPTER: dict[str, Any] = {"adapter": {"lora_r": 4, "lora_target_modules": "all-linear"}}
 
 
 @pytest.fixture(autouse=True)
@@ -105,3 +105,15 @@ def test_layer_specific_needs_layers_in_its_labels_and_an_adapter() -> None:
         run("layer_specific", adapter=False, labels=label_file())
     with pytest.raises(RecipeError, match="must be a label file"):
         run("layer_specific", labels="length")
+
+
+def test_dora_is_refused_before_the_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ADAPTER["adapter"], "use_dora", True)
+    with pytest.raises(RecipeError, match=r"plain LoRA in model\.adapter, and it has use_dora"):
+        run("layer_specific", labels=label_file())
+
+
+def test_stages_close_a_dora_layer_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ADAPTER["adapter"], "use_dora", True)
+    rows = run("none", layers="top_down")
+    assert [row["open_layers"] for row in rows[::2]] == [[2], [1, 2], [0, 1, 2]]

@@ -19,9 +19,8 @@ def layer_order(material: Material, seed: int) -> AnyLayer:
     """The order of `layer_specific`, over this training table."""
     config, adapter = material.settings.curriculum, material.settings.model.adapter
     generates = material.settings.model.lora_gen is not None
-    if not generates and (adapter is None or adapter.use_dora or adapter.modules_to_save):
-        other = "use_dora" if adapter is not None and adapter.use_dora else "modules_to_save"
-        found = "there is none" if adapter is None else f"it has {other}"
+    if not generates and (adapter is None or adapter.use_dora):
+        found = "there is none" if adapter is None else "it has use_dora"
         raise RecipeError(
             f"curriculum.strategy layer_specific needs a plain LoRA in model.adapter, and {found}; set it, or take "
             "layer_wise_progressive, which opens layers in any kind of training"
