@@ -194,3 +194,36 @@ def test_mistakes_are_found_before_training(changes: dict[str, Any], message: st
     with pytest.raises(CurricleError, match=message):
         run(**changes)
     assert not list(Path("runs").glob("r/*/*"))
+
+
+def test_a_run_of_an_older_version_goes_on() -> None:
+    """A key that came since is not in its books; with the default in place it is the same recipe."""
+    run(arms={"tuned": {}}, seeds=[0])
+    trained = (TUNED / "metrics.jsonl").read_bytes()
+    about = json.loads((TUNED / "arm.json").read_bytes())
+    del about["settings"]["data"]["lookahead"]
+    about["hash"] = "of another version"
+    (TUNED / "arm.json").write_text(json.dumps(about), encoding="utf-8")
+    done = run(arms={"tuned": {}})
+    assert (TUNED / "metrics.jsonl").read_bytes() == trained
+    assert [arm.seeds for arm in done.comparison.arms] == [[0, 1]]
+    about["settings"]["data"]["lookahead"] = 7
+    (TUNED / "arm.json").write_text(json.dumps(about), encoding="utf-8")
+    with pytest.raises(CurricleError, match=r"`data\.lookahead` was 7, is 256"):
+        run(arms={"tuned": {}})
+
+
+def test_a_run_killed_while_it_is_measured_is_not_trained_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from curricle.experiments import measuring
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(measuring, "measure_model", killed)
+        run(arms={"tuned": {}}, seeds=[0])
+    trained = (TUNED / "metrics.jsonl").read_bytes()
+    assert "metrics" not in results()
+    done = run(arms={"tuned": {}}, seeds=[0])
+    assert (TUNED / "metrics.jsonl").read_bytes() == trained
+    assert done.comparison.cell("tuned", "loss").per_seed.keys() == {0}

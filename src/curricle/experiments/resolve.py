@@ -150,6 +150,18 @@ def training_hash(settings: Settings) -> str:
     return fingerprint(shaping)
 
 
+def same_training(held: Mapping[str, Any], arm: Arm) -> bool:
+    """Whether a run's arm.json is of this arm. One of an older version lacks keys that came since: with their defaults
+    in place it is the same training."""
+    if held["hash"] == arm.hash:
+        return True
+    try:
+        before = Settings.model_validate(held["settings"])
+    except ValidationError:
+        return False
+    return training_hash(before) == training_hash(arm.settings)
+
+
 def measuring_hash(settings: Settings) -> str:
     """Names what is measured and how: a finished run is measured again, not trained again, when it changes."""
     return fingerprint([entry.model_dump() for entry in settings.evaluation], settings.generation.model_dump())

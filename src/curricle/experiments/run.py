@@ -18,7 +18,7 @@ from .environment import environment
 from .overrides import differences
 from .plan import Plan, plan_experiment
 from .recipe import Recipe
-from .resolve import Arm, Experiment, measuring_hash, resolve
+from .resolve import Arm, Experiment, measuring_hash, resolve, same_training
 from .results import Result, RunResult
 from .smoke import Smoke, smoke_experiment
 
@@ -138,7 +138,7 @@ def _job(folder: Path, arm: Arm, seed: int, force: bool, measure: bool) -> _Job:
     results = None
     if not force and _begun(folder):
         held = read_json(folder / "arm.json")
-        if held["hash"] != arm.hash:
+        if not same_training(held, arm):
             lines = list(differences(held["settings"], arm.settings.model_dump(mode="json")))
             changed = [line for line in lines if not line.startswith(_MEASURING)] or lines
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -213,6 +213,8 @@ def _one(job: _Job, material: Material | None) -> RunResult:
         say(f"{folder}: {'training' if trains else 'the model as it is'}")
         results = train_run(arm, material, job.seed, folder) if trains else untouched_run(arm, material, job.seed)
     if job.measures:
+        if is_main():  # a run that is killed while it is measured is not trained again
+            write_json(folder / "results.json", results)
         results |= measure_run(material, job.seed, folder)
         results["data"]["eval"] = about_rows(material.eval)
     if is_main():
@@ -236,7 +238,7 @@ def _compare(whole: Experiment, folder: Path) -> Comparison | None:
     from .comparison.facts import read_arm
     from .report.write import write_report
 
-    finished = {arm.name: _finished_seeds(folder / arm.name, arm.hash) for arm in whole.arms.values()}
+    finished = {arm.name: _finished_seeds(folder / arm.name, arm) for arm in whole.arms.values()}
     arms = [read_arm(folder / name, seeds=seeds) for name, seeds in finished.items() if seeds]
     if not arms:
         return None
@@ -251,9 +253,9 @@ def _compare(whole: Experiment, folder: Path) -> Comparison | None:
     return comparison
 
 
-def _finished_seeds(folder: Path, arm_hash: str) -> list[int]:
+def _finished_seeds(folder: Path, arm: Arm) -> list[int]:
     """Of an arm as the recipe has it now."""
     runs = [path.parent for path in folder.glob("seed-*/results.json")]
     return sorted(
-        read_json(run / "results.json")["seed"] for run in runs if read_json(run / "arm.json")["hash"] == arm_hash
+        read_json(run / "results.json")["seed"] for run in runs if same_training(read_json(run / "arm.json"), arm)
     )
