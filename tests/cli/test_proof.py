@@ -183,6 +183,8 @@ def test_checks_are_judged_and_say_what_to_do(capsys: pytest.CaptureFixture[str]
         ({"evaluation": [{"metric": "foreign_script", "allow": ["Hangle"]}]}, "did you mean `Hangul`"),
         ({"evaluation": [{"metric": "bleu", "tokenizer": "13b"}]}, "did you mean `13a`"),
         ({"evaluation": [{"metric": "hits", "candidates": 5, "k": [5]}]}, "hits@5 of 5 candidates is always met"),
+        ({"evaluation": [{"metric": "hits", "candidates": 9}]}, "`data.eval` has 6: set candidates to 6 or less"),
+        ({"evaluation": [{"metric": "perplexity", "context": 9000}]}, "context is 9000, and the model was made for"),
         ({"data": {**RECIPE["data"], "eval": "texts.jsonl", "format": "text"}}, "raw text has no prompt"),
     ],
 )

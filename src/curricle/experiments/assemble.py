@@ -22,7 +22,6 @@ from ..data.table import TokenTable
 from ..data.templates import use_template
 from ..errors import DataError
 from ..evaluation.config import TextMeasurement
-from ..evaluation.measure import refuse_unready
 from ..models.config import ModelConfig
 from ..runtime.cache import cache_root
 from ..runtime.devices import Half, computing, rank_device
@@ -135,8 +134,9 @@ def look_ahead(material: Material, seed: int, folder: str | Path) -> None:
     """Refuse what can be refused without loading the model: its labels and order, its folder, its attention, the
     trainer's arguments, its optimizer and schedule."""
     from ..training.rehearsal import rehearse
+    from .measurable import refuse_unmeasurable
 
-    refuse_unready(material.settings.evaluation)
+    refuse_unmeasurable(material)
     asked = material.settings.training["max_steps"]
     make_order(material, asked if asked > 0 else _MANY_STEPS, seed, tell=lambda line: None)
     choose(material)
