@@ -50,15 +50,15 @@ def main(num_epochs: int = 6) -> list[float]:
         loader = create_curriculum_dataloader(  # was: DataLoader(dataset, batch_size=16, shuffle=True)
             dataset, difficulties, config, epoch, losses[-1] if losses else None, batch_size=16, num_epochs=num_epochs
         )
-        total = 0.0
+        total, num_rows = 0.0, 0
         for batch in loader:
             loss = model(batch["tokens"])
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-            total += loss.item()
+            total, num_rows = total + loss.item(), num_rows + len(batch["tokens"])
         losses.append(total / len(loader))
-        print(f"epoch {epoch}: {len(loader.sampler):4} of {len(dataset)} rows, loss {losses[-1]:.3f}")
+        print(f"epoch {epoch}: {num_rows:4} of {len(dataset)} rows, loss {losses[-1]:.3f}")
     return losses
 
 

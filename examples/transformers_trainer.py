@@ -25,8 +25,8 @@ def make_dataset(num: int) -> Dataset:
 
 def main(output_dir: str = "runs/example-transformers", max_steps: int = 12) -> Any:
     torch.manual_seed(0)
-    shape = {"vocab_size": 32, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-    model = AutoModelForCausalLM.from_config(LlamaConfig(**shape, num_attention_heads=4, num_key_value_heads=4))
+    shape = LlamaConfig(vocab_size=32, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
+    model = AutoModelForCausalLM.from_config(shape)
     dataset = make_dataset(64)
     difficulties = [len(row) for row in dataset["input_ids"]]  # or a column of a label file
     trainer = Trainer(

@@ -177,8 +177,10 @@ def create_curriculum_dataloader(
 def _losses(
     config: RecipeSection, epoch: int, current_loss: float | Sequence[float | None] | None
 ) -> Sequence[float | None]:
+    """Those of the epochs before, the same on every rank: each has seen other rows, and all must admit the same."""
     if isinstance(current_loss, Sequence):
-        return current_loss
-    if isinstance(config, CurriculumConfig):
-        return config.remember(epoch, current_loss)
-    return [current_loss]
+        told: Sequence[float | None] = ranks.shared(list(current_loss))
+        return told
+    known = [float(loss) for loss in ranks.gathered(current_loss) if loss is not None]
+    mean = sum(known) / len(known) if known else None
+    return config.remember(epoch, mean) if isinstance(config, CurriculumConfig) else [mean]
