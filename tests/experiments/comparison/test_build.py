@@ -13,6 +13,7 @@ from curricle.experiments.comparison.config import ComparisonConfig
 from curricle.experiments.comparison.facts import ArmFacts, read_arm
 from curricle.experiments.comparison.shape import Comparison, Difference
 from experiments.comparison.runs import noisy, write_arm, write_run
+from made_runs import MadeArm, made_comparison, write_runs
 
 SEEDS = (0, 1, 2)
 
@@ -331,3 +332,16 @@ def test_runs_are_named_from_the_folder(tmp_path: Path) -> None:
     result = compared(tmp_path, arm(tmp_path / "base", seeds=(3,)))
     assert [(run["arm"], run["seed"], run["folder"]) for run in result.runs] == [("base", 3, "base/seed-3")]
     assert result.runs[0]["results"]["metrics"].keys() == {"rouge.sum"}
+
+
+def test_a_perplexity_has_the_verdict_of_its_loss(tmp_path: Path) -> None:
+    arms = [MadeArm("base", 2.1, 0.5), MadeArm("near", 2.3, 0.5), MadeArm("far", 4.0, 0.5)]
+    result = made_comparison(write_runs(tmp_path, arms, examples=30, steps=4), arms, checks=())
+    for name in ("near", "far"):
+        loss, perplexity = found(result, name, "loss"), found(result, name, "perplexity")
+        assert perplexity.p == pytest.approx(loss.p, rel=1e-6)
+        assert (perplexity.verdict, perplexity.level) == (loss.verdict, loss.level)
+        cells = [result.cell(name, metric) for metric in ("loss", "perplexity")]
+        bounds = [(cell.interval.low, cell.interval.mean, cell.interval.high) for cell in cells if cell]
+        assert bounds[1] == pytest.approx(np.exp(np.array(bounds[0], dtype=float)))
+    assert found(result, "far", "perplexity").verdict == "worse"

@@ -52,6 +52,7 @@ def test_lines_are_read(line: str, figure: str, op: str, offset: float, other: s
         ("", None, "a check is `<figure> <op> <value>`"),
         ("rouge.sum > seventy points", None, "`seventy points` is no value"),
         ("seconds < 60%", None, "`seconds` is not in percent"),
+        ("rouge.sum > -1 * base", None, "-1 * base is no share of a figure; the factor must be above 0"),
         ("rouge.sum > base", "base", "arm `base` is compared with itself"),
     ],
 )

@@ -15,7 +15,9 @@ from curricle.experiments.comparison.statistics import (
     BOOTSTRAP_EXAMPLES,
     T_BOTH,
     T_SEEDS,
+    Kind,
     Sample,
+    Transform,
     all_alike,
     draw_counts,
     estimate,
@@ -87,20 +89,61 @@ def test_rounding_is_no_spread() -> None:
 
 
 def test_influences_are_the_slope_of_the_figure() -> None:
-    """What an example adds to a ratio of sums, and to its exponential: compared with a small change of its weight."""
+    """What an example adds to a ratio of sums: compared with a small change of its weight."""
     rng = np.random.default_rng(3)
     values, weights = rng.normal(2.0, 1.0, (1, 7)), rng.uniform(1, 5, (1, 7))
     ratio = (values * weights).sum() / weights.sum()
-    found = Sample(np.exp([ratio]), values * weights, weights, "exp").influence_si()
+    sums = Sample(np.array([ratio]), values * weights, weights)
+    found = sums.influence_si()
     assert found is not None
     assert found.sum() == pytest.approx(0, abs=1e-9)
     step = 1e-6
     for i in range(7):
         counts = np.ones((1, 7))
         counts[0, i] += step
-        moved = Sample(np.zeros(1), values * weights, weights, "exp")
-        more = moved.drawn_ds(counts @ moved.sums().T)[0, 0]
-        assert found[0, i] / 7 == pytest.approx((more - np.exp(ratio)) / step, rel=1e-4)
+        more = sums.drawn_ds(counts @ sums.sums().T)[0, 0]
+        assert found[0, i] / 7 == pytest.approx((more - ratio) / step, rel=1e-4)
+
+
+def losses(num_seeds: int, shift: float, seed: int, transform: Transform) -> Sample:
+    """A loss of 5 an example and up, or the perplexity of the same."""
+    rng = np.random.default_rng(seed)
+    values = 5.0 + shift + rng.normal(0, 0.4, (num_seeds, 1)) + rng.normal(0, 0.5, (num_seeds, 30))
+    loss_s = values.mean(1)
+    return Sample(np.exp(loss_s) if transform == "exp" else loss_s, values, np.ones_like(values), transform)
+
+
+@pytest.mark.parametrize("kind", ["t", "bootstrap"])
+@pytest.mark.parametrize("num_seeds", [1, 2, 3])
+@pytest.mark.parametrize("shift", [0.0, -0.3, 0.8])
+def test_a_perplexity_is_judged_as_its_loss(num_seeds: int, shift: float, kind: Kind) -> None:
+    (arm, base), (exp_arm, exp_base) = (
+        [losses(num_seeds, shift, 1, one), losses(num_seeds, 0.0, 2, one)] for one in ("none", "exp")
+    )
+    loss = estimate([(1.0, arm), (-1.0, base)], kind, 2000)
+    perplexity = estimate([(1.0, exp_arm), (-1.0, exp_base)], kind, 2000)
+    own, exp_own = estimate([(1.0, arm)], kind, 2000), estimate([(1.0, exp_arm)], kind, 2000)
+    assert perplexity.p() == pytest.approx(loss.p(), rel=1e-6)
+    assert perplexity.mean == pytest.approx(exp_own.mean - estimate([(1.0, exp_base)]).mean)
+    for level in (0.5, 0.95, 0.99):
+        bounds, exp_bounds = loss.bounds(level), perplexity.bounds(level)
+        assert bounds is not None
+        assert exp_bounds is not None
+        assert [low < 0 for low in bounds] == [low < 0 for low in exp_bounds]
+        assert exp_bounds[0] < perplexity.mean < exp_bounds[1]
+        assert exp_own.bounds(level) == pytest.approx(np.exp(own.bounds(level)))
+
+
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_a_factor_of_a_perplexity_moves_its_logarithm(num_seeds: int) -> None:
+    arm, base = losses(num_seeds, 0.0, 1, "exp"), losses(num_seeds, 0.0, 2, "exp")
+    found, whole = estimate([(1.0, arm), (-0.5, base)]), estimate([(1.0, arm), (-1.0, base)])
+    own = estimate([(1.0, base)]).mean
+    assert found.mean == pytest.approx(whole.mean + 0.5 * own)
+    bounds, of_whole = found.bounds(0.95), whole.bounds(0.95)
+    assert bounds is not None
+    assert of_whole is not None
+    assert bounds == pytest.approx([bound + 0.5 * own for bound in of_whole])  # arm less all of it, and half of it more
 
 
 def test_one_seed_is_a_bootstrap_of_the_examples() -> None:

@@ -101,7 +101,10 @@ def _value(text: str, figure: str, arms: Sequence[str] | None, where: str) -> tu
     if arms is not None and found["arm"] not in arms:
         raise RecipeError(f"{where}: no arm `{found['arm']}`; {nearest(found['arm'], arms)}")
     offset = float(f"{found['sign']}{found['offset']}") if found["offset"] else 0.0
-    return offset, found["arm"], float(found["factor"] or 1.0)
+    factor = float(found["factor"] or 1.0)
+    if factor <= 0:
+        raise RecipeError(f"{where}: {factor:g} * {found['arm']} is no share of a figure; the factor must be above 0")
+    return offset, found["arm"], factor
 
 
 # ---- judging --------------------------------------------------------------------------------------------------------

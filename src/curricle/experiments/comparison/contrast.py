@@ -11,7 +11,7 @@ import numpy as np
 from .config import ComparisonConfig
 from .facts import ArmFacts, RunFacts
 from .shape import Interval
-from .statistics import NONE, Estimate, Sample, Terms, all_alike, estimate
+from .statistics import NONE, Estimate, Sample, Terms, Transform, all_alike, estimate
 
 COUNTED_ALIKE = 0.01
 """Share of tokens or bytes that may differ between two runs on the same examples: windows of another length, a first
@@ -119,10 +119,13 @@ def paired_samples(groups: Sequence[Sequence[RunFacts]], metric: str) -> tuple[l
     """A sample for each group of runs, all over the examples that every run was measured on; how many these are (None:
     there are only the runs' values); and a remark when the runs were measured on different examples."""
     runs = [run for group in groups for run in group]
-    values = [Sample(np.array([run.metrics[metric] for run in group])) for group in groups]
     ids = [name for name in runs[0].places if all(name in run.places for run in runs)]
     remark = _other_data(runs, len(ids))
     scores = [run.scores(metric) for run in runs]
+    exp = all(each is not None and each.transform == "exp" and run.metrics[metric] > 0
+              for each, run in zip(scores, runs, strict=True))  # fmt: skip
+    transform: Transform = "exp" if exp else "none"
+    values = [Sample(np.array([run.metrics[metric] for run in group]), transform=transform) for group in groups]
     if len(ids) < 2 or any(each is None for each in scores) or not all(map(_belongs, runs, [metric] * len(runs))):
         return values, None, remark
     places = [[run.places[name] for name in ids] for run in runs]
@@ -131,14 +134,13 @@ def paired_samples(groups: Sequence[Sequence[RunFacts]], metric: str) -> tuple[l
     counted = (weights > 0).any(0)
     if counted.sum() < 2 or not (weights.sum(1) > 0).all():
         return values, None, remark
-    transform = scores[0].transform if scores[0] else "none"
     samples, start = [], 0
     for group, whole in zip(groups, values, strict=True):
         rows = slice(start, start := start + len(group))
         own, weight = products[rows][:, counted], weights[rows][:, counted]
         ratio = own.sum(1) / weight.sum(1)
-        figures = whole.values_s if not remark else np.exp(ratio) if transform == "exp" else ratio
-        samples.append(Sample(figures, own, weight, "exp" if transform == "exp" else "none"))
+        figures = whole.values_s if not remark else np.exp(ratio) if exp else ratio
+        samples.append(Sample(figures, own, weight, transform))
     return samples, int(counted.sum()), remark
 
 

@@ -12,13 +12,19 @@ and the interval is `mean +- sqrt((t_S se_S)^2 + (t_E se_E)^2)` with Student's t
 them is nothing. A t over seeds alone would forget that the same few examples served every seed; a two-level
 bootstrap of two or three seeds is far too narrow. `docs/comparison.md` has the rates, simulated.
 
+An exponential is estimated by its logarithm, where errors are even, and only shown as itself: a perplexity has the
+p value and the verdict of its loss.
+
+    own figure      exp(x)                          its interval is exp of that of x
+    difference      base (exp(x) - 1)               x = log(arm / base): 0 is left out exactly where x leaves 0 out
+
 Suffixes: `_s` seeds, `_si` seeds x examples, `_d` draws, `_di` draws x examples, `_ds` draws x seeds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -27,6 +33,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
 Kind = Literal["t", "bootstrap"]
+Transform = Literal["none", "exp"]
 
 T_BOTH = "t over seeds and examples"
 T_SEEDS = "t over seeds"
@@ -50,17 +57,23 @@ class Sample:
     products_si: Floats | None = None
     """Weight times value; the same examples in the same order for every seed."""
     weights_si: Floats | None = None
-    transform: Literal["none", "exp"] = "none"
+    transform: Transform = "none"
+
+    def logarithm(self, factor: float) -> Sample:
+        """Of `factor` times an exponential: what stands in its exponent, and log factor."""
+        shift = float(np.log(factor))
+        products_si = self.products_si
+        if products_si is not None and self.weights_si is not None:
+            products_si = products_si + shift * self.weights_si
+        return Sample(np.log(self.values_s) + shift, products_si, self.weights_si)
 
     def influence_si(self) -> Floats | None:
-        """What each example adds to its run's value, to first order; a row's mean is 0."""
+        """What each example adds to its run's ratio, to first order; a row's mean is 0."""
         if self.products_si is None or self.weights_si is None:
             return None
         ratio_s = self.products_si.sum(1) / self.weights_si.sum(1)
-        slope_s = np.exp(ratio_s) if self.transform == "exp" else np.ones_like(ratio_s)
-        scale_s = slope_s / self.weights_si.mean(1)
-        influence: Floats = scale_s[:, None] * (self.products_si - self.weights_si * ratio_s[:, None])
-        return influence
+        centred_si: Floats = self.products_si - self.weights_si * ratio_s[:, None]
+        return centred_si / self.weights_si.mean(1)[:, None]
 
     def sums(self) -> Floats:
         """The rows whose sums over drawn examples make the figure: products of all seeds, then weights of all seeds."""
@@ -69,17 +82,27 @@ class Sample:
         return np.concatenate([self.products_si, self.weights_si])
 
     def drawn_ds(self, sums: Floats) -> Floats:
-        """The figure of every seed in each draw, from `sums` over the drawn examples."""
+        """The ratio of every seed in each draw, from `sums` over the drawn examples."""
         products_ds, weights_ds = np.split(sums, 2, axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio_ds = products_ds / weights_ds
-        ratio_ds = np.where(np.isfinite(ratio_ds), ratio_ds, 0.0)
-        drawn: Floats = np.exp(ratio_ds) if self.transform == "exp" else ratio_ds
-        return drawn
+        return np.where(np.isfinite(ratio_ds), ratio_ds, 0.0)
 
 
 Terms = Sequence[tuple[float, Sample]]
 """A figure as it is, `[(1, arm)]`, or a contrast: `[(1, arm), (-1, base)]`, paired by seed and by example."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From a logarithm, where a figure is estimated, back to the figure."""
+
+    base: float | None = None
+    """What an arm is compared with, as a figure; None of an arm's own figure."""
+
+    def shown(self, log: float) -> float:
+        with np.errstate(over="ignore"):
+            return float(np.exp(log) if self.base is None else self.base * np.expm1(log))
 
 
 @dataclass(frozen=True)
@@ -94,6 +117,13 @@ class Estimate:
     num_examples: int | None = None
     """Of a bootstrap over examples alone: few of them make it too narrow, which is corrected. Of a percentage: how many
     there were, when all were alike."""
+    scale: Scale | None = None
+    """All but the mean is of a logarithm, `log_mean`, when there is one."""
+    log_mean: float | None = None
+
+    @property
+    def _centre(self) -> float:
+        return self.mean if self.log_mean is None else self.log_mean
 
     @property
     def known(self) -> bool:
@@ -106,15 +136,19 @@ class Estimate:
 
     def bounds(self, level: float) -> tuple[float, float] | None:
         """The interval of a level such as 0.95; None when nothing can be said."""
-        if not self.known:
-            return None
+        found = self._bounds(level) if self.known else None
+        return (
+            found if found is None or self.scale is None else (self.scale.shown(found[0]), self.scale.shown(found[1]))
+        )
+
+    def _bounds(self, level: float) -> tuple[float, float]:
         if self.method == ALL_ALIKE:
             assert self.num_examples is not None
             rest = 100.0 * (1.0 - ((1.0 - level) / 2) ** (1.0 / self.num_examples))
             return (0.0, rest) if self.mean < 50 else (100.0 - rest, 100.0)
         if self.draws_d is None:
             half = _half(self.parts, 1.0 - level)
-            return self.mean - half, self.mean + half
+            return self._centre - half, self._centre + half
         alpha = _expanded(1.0 - level, self.num_examples)
         low, high = np.quantile(self.draws_d, [alpha / 2, 1.0 - alpha / 2])
         return float(low), float(high)
@@ -122,17 +156,17 @@ class Estimate:
     def p(self) -> float | None:
         """How surprising so large a mean is where the truth is 0: the rate at which the interval just touches 0."""
         if not self.known or self.method == ALL_ALIKE:
-            return 1.0 if self.mean == 0 and self.method != NONE else None
+            return 1.0 if self._centre == 0 and self.method != NONE else None
         if self.draws_d is not None:
             beyond = min(int((self.draws_d <= 0).sum()), int((self.draws_d >= 0).sum()))
             return _contracted(min(1.0, 2 * (1 + beyond) / (1 + len(self.draws_d))), self.num_examples)
-        if self.mean == 0:
+        if self._centre == 0:
             return 1.0
-        if _half(self.parts, SMALLEST_P) <= abs(self.mean):
+        if _half(self.parts, SMALLEST_P) <= abs(self._centre):
             return SMALLEST_P
         from scipy.optimize import brentq
 
-        return float(brentq(lambda alpha: _half(self.parts, alpha) - abs(self.mean), SMALLEST_P, 1.0, xtol=1e-14))
+        return float(brentq(lambda alpha: _half(self.parts, alpha) - abs(self._centre), SMALLEST_P, 1.0, xtol=1e-14))
 
 
 def estimate(terms: Terms, kind: Kind = "t", num_draws: int = 10_000) -> Estimate:
@@ -143,6 +177,8 @@ def estimate(terms: Terms, kind: Kind = "t", num_draws: int = 10_000) -> Estimat
     >>> difference.method, round(difference.mean, 2), [round(bound, 2) for bound in difference.bounds(0.95)]
     ('t over seeds', 1.5, [0.26, 2.74])
     """
+    if all(sample.transform == "exp" for _, sample in terms):
+        return _by_logarithm(terms, kind, num_draws)
     values_s = sum(factor * sample.values_s for factor, sample in terms)
     assert isinstance(values_s, np.ndarray)
     mean, num_seeds = float(values_s.mean()), len(values_s)
@@ -157,6 +193,14 @@ def estimate(terms: Terms, kind: Kind = "t", num_draws: int = 10_000) -> Estimat
     influence_si = sum(factor * influence for factor, influence in influences if influence is not None)
     assert isinstance(influence_si, np.ndarray)
     return Estimate(mean, T_BOTH, (_error(values_s), _error(influence_si.mean(0))))
+
+
+def _by_logarithm(terms: Terms, kind: Kind, num_draws: int) -> Estimate:
+    """An exponential or the difference of two, where errors are even."""
+    logs = [(float(np.sign(factor)), sample.logarithm(abs(factor))) for factor, sample in terms]
+    base = float(np.exp(logs[1][1].values_s.mean())) if len(logs) > 1 else None
+    found, scale = estimate(logs, kind, num_draws), Scale(base)
+    return replace(found, mean=scale.shown(found.mean), scale=scale, log_mean=found.mean)
 
 
 def all_alike(mean: float, num_examples: int) -> Estimate:
