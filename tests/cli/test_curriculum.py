@@ -11,7 +11,7 @@ import yaml
 
 from curricle.cli import main
 from curricle.curriculum.labels import read_labels, write_labels
-from curricle.experiments.assemble import gather
+from curricle.experiments.material import gather
 from curricle.experiments.ordering import column_of
 from curricle.experiments.resolve import resolve
 from curricle.runtime.logs import JsonLog

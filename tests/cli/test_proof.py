@@ -221,9 +221,10 @@ def test_a_run_killed_while_it_is_measured_is_not_trained_again(monkeypatch: pyt
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(measuring, "measure_model", killed)
-        run(arms={"tuned": {}}, seeds=[0])
+        with pytest.raises(KeyboardInterrupt):
+            run(arms={"tuned": {}}, seeds=[0])
     trained = (TUNED / "metrics.jsonl").read_bytes()
     assert "metrics" not in results()
     done = run(arms={"tuned": {}}, seeds=[0])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from curricle.experiments.assemble import Material, gather
+from curricle.experiments.material import Material, gather
 from curricle.experiments.resolve import resolve
 
 DATA = {"train": "toy:dialogue#12", "eval": "toy:dialogue-eval#6", "format": "dialogue", "max_length": 600}

@@ -12,7 +12,7 @@ from curricle.cli import main
 from curricle.curriculum.order import Order
 from curricle.errors import RecipeError
 from curricle.experiments import inspect
-from curricle.experiments.assemble import PlannedLayout, gather, rows_of
+from curricle.experiments.material import PlannedLayout, gather, rows_of
 from curricle.experiments.resolve import resolve
 from curricle.training.batches import OrderedBatches
 

@@ -18,8 +18,9 @@ from curricle.cli.app import main
 from curricle.curriculum.labels import write_labels
 from curricle.data.sources import read_examples
 from curricle.errors import DataError, ModelError, RecipeError, RunError
-from curricle.experiments.assemble import gather, load_saved, rows_of
+from curricle.experiments.assemble import load_saved
 from curricle.experiments.lora_gen import export, train
+from curricle.experiments.material import gather, rows_of
 from curricle.experiments.resolve import resolve
 from curricle.experiments.subject import find_subject
 from curricle.models.nano import nano_config, train_tokenizer

@@ -14,7 +14,7 @@ from curricle.curriculum.mixes import Mixed
 from curricle.curriculum.pacing import Stages
 from curricle.errors import DataError, RecipeError
 from curricle.experiments import inspect
-from curricle.experiments.assemble import Material, gather
+from curricle.experiments.material import Material, gather
 from curricle.experiments.ordering import column_of, difficulty_of, label_flops, make_order
 from curricle.experiments.resolve import resolve
 

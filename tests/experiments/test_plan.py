@@ -8,7 +8,7 @@ import pytest
 
 from curricle.curriculum.order import Order
 from curricle.experiments import plan
-from curricle.experiments.assemble import gather, layout_of, rows_of
+from curricle.experiments.material import gather, layout_of, rows_of
 from curricle.experiments.resolve import resolve
 from curricle.training.batches import OrderedBatches
 

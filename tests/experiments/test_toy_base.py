@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from curricle.errors import CurricleError
-from curricle.experiments.assemble import gather
+from curricle.experiments.material import gather
 from curricle.experiments.resolve import resolve
 from curricle.experiments.toy_base import make_base, place_base
 from curricle.models.config import ModelConfig

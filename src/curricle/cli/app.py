@@ -95,8 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _wait_politely() -> None:
-    """Threads that wait for each other spin for a millisecond by default, which is wasted where cores are shared: beside
-    other work a run on two threads took up to ten times as long. Read when torch is loaded; what the user set stays."""
+    """Threads that wait for each other spin for a while by default, which is wasted where cores are shared: beside
+    other work a run on two threads took up to ten times as long. Read when torch is loaded; the user's own stays."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 

@@ -11,6 +11,14 @@ from ..runtime.config import Section
 Positive = Annotated[int, Field(ge=1)]
 WordKind = Literal["english", "eojeol", "morpheme", "character", "syllable-bigram"]
 
+FIRST = 64
+"""Held-out rows that are answered at each evaluation in training, where an entry names no number."""
+
+Range = tuple[float, float | None]
+"""The least and the most that a figure can be; None where nothing bounds it."""
+PERCENT: Range = (0.0, 100.0)
+UNBOUNDED: Range = (0.0, None)
+
 
 class Measurement(Section):
     """One measurement; the figures it gives are called `<label>.<score>`, or by the label alone."""
@@ -21,6 +29,8 @@ class Measurement(Section):
     """Its label in tables and checks; by default the metric's name. Two entries of one metric need two names."""
 
     scores: ClassVar[tuple[str, ...]] = ()
+    range: ClassVar[Range] = PERCENT
+    """Of all its scores but those that `range_of` tells apart."""
 
     @property
     def label(self) -> str:
@@ -33,6 +43,14 @@ class Measurement(Section):
     def figure(self, score: str) -> str:
         """The name of one of its scores among all figures of a run."""
         return self.label if score == self.metric else f"{self.label}.{score}"
+
+    def range_of(self, score: str) -> Range:
+        return self.range
+
+    def ranges(self) -> dict[str, Range]:
+        """Between what its figures lie."""
+        names = {self.figure(score): score for score in self.scores}
+        return {figure: self.range_of(names.get(figure, figure)) for figure in self.figures()}
 
 
 class TextMeasurement(Measurement):
@@ -48,6 +66,10 @@ class Loss(Measurement):
     metric: Literal["loss"]
     """The loss on the answers of `data.eval`: the mean over tokens, and its perplexity."""
     scores = ("loss", "perplexity")
+    range = UNBOUNDED
+
+    def range_of(self, score: str) -> Range:
+        return (1.0, None) if score == "perplexity" else self.range
 
 
 class Perplexity(Measurement):
@@ -60,6 +82,7 @@ class Perplexity(Measurement):
     eos: bool = True
     """Whether the end of a document counts as a token to be foreseen."""
     scores = ("perplexity", "bits_per_byte")
+    range = UNBOUNDED
 
     @model_validator(mode="after")
     def _stride_fits(self) -> Perplexity:
@@ -96,6 +119,7 @@ class Ifd(Measurement):
     metric: Literal["ifd"]
     """Instruction-following difficulty: the answer's loss with its prompt, over its loss without."""
     scores = ("ifd",)
+    range = UNBOUNDED
 
 
 class Rouge(TextMeasurement):
@@ -112,6 +136,9 @@ class Rouge(TextMeasurement):
 
     def figures(self) -> list[str]:
         return [self.figure(score) for score in self.scores if (score, self.implementation) != ("rougeLsum", "pltrdy")]
+
+    def range_of(self, score: str) -> Range:
+        return (0.0, 300.0) if score == "sum" else self.range
 
 
 class Bleu(TextMeasurement):

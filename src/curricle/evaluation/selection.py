@@ -14,14 +14,11 @@ from ..errors import RecipeError
 from ..generation.answers import answer
 from ..generation.config import GenerationConfig
 from ..runtime.ranks import is_main, shared
-from .config import TextMeasurement
+from .config import FIRST, TextMeasurement
 from .measure import measure_texts
 
 if TYPE_CHECKING:
     from torch import nn
-
-FIRST = 64
-"""Held-out rows that are answered at each evaluation, where an entry names no number."""
 
 
 def watch_generation(

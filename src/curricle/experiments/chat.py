@@ -21,7 +21,7 @@ from ..generation.config import GenerationConfig
 from ..runtime.devices import Half, computing
 from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
-from .assemble import half_of
+from .material import half_of
 from .subject import Subject, find_subject
 
 BASE = "base"

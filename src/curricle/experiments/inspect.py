@@ -87,7 +87,7 @@ class Consumption:
 def masks(recipe: AnyRecipe, rows: int = 3, overrides: Sequence[str] = (), arm: str | None = None) -> str:
     """The first examples as text, what is learned in green and in brackets; colours are terminal escapes."""
     from ..data.inspect_masks import render_masks
-    from .assemble import gather
+    from .material import gather
 
     material = gather(_arm(recipe, overrides, arm)[0].settings)
     return render_masks(material.train, material.tokenizer, rows)
@@ -122,7 +122,7 @@ def _arm(recipe: AnyRecipe, overrides: Sequence[str], arm: str | None) -> tuple[
 
 def _first_rows(arm: Arm, seed: int, num_rows: int) -> tuple[list[TakenRow], int, StepPlan]:
     from ..training.batches import OrderedBatches, plan_steps
-    from .assemble import gather, layout_of, rows_of, run_length
+    from .material import gather, layout_of, rows_of, run_length
     from .ordering import make_order
 
     material = gather(arm.settings)

@@ -12,7 +12,7 @@ from ..curriculum.ranks import under_control
 from ..errors import RecipeError
 
 if TYPE_CHECKING:
-    from .assemble import Material
+    from .material import Material
 
 
 def layer_order(material: Material, seed: int) -> AnyLayer:

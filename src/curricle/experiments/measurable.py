@@ -11,7 +11,7 @@ from ..evaluation.measure import refuse_unready
 from ..evaluation.ranking import distractors
 
 if TYPE_CHECKING:
-    from .assemble import Material
+    from .material import Material
 
 
 def refuse_unmeasurable(material: Material) -> None:

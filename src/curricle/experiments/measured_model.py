@@ -16,8 +16,9 @@ from ..evaluation.measure import refuse_unready
 from ..runtime.devices import computing
 from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
-from .assemble import half_of, load_saved
+from .assemble import load_saved
 from .evaluate import Evaluation
+from .material import half_of
 from .measuring import measure_model
 from .subject import find_subject
 

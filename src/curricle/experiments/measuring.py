@@ -28,7 +28,8 @@ from ..runtime.files import write_json
 from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import is_main
-from .assemble import Material, half_of, held_out_prompts, load_saved, rows_of
+from .assemble import load_saved
+from .material import Material, half_of, held_out_prompts, rows_of
 from .resolve import measuring_hash
 
 ROW_ID = 16

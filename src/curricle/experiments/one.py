@@ -14,8 +14,9 @@ from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main
 from ..training.checkpoints import whole_or_removed
 from ..training.monitors import peak_memory_bytes
-from .assemble import Material, make_model, make_trainer
+from .assemble import make_model, make_trainer
 from .environment import git_revision, versions
+from .material import Material
 from .ordering import label_flops
 from .resolve import Arm
 

@@ -20,7 +20,7 @@ from .layering import layer_order
 from .recipe import Settings
 
 if TYPE_CHECKING:
-    from .assemble import Material
+    from .material import Material
 
 
 def make_order(material: Material, num_steps: int, seed: int, tell: Callable[[str], None] = say) -> Order:

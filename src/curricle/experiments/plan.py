@@ -10,7 +10,7 @@ from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import world_size
 from ..training.arguments import uses_bf16
 from ..training.batches import pool_of, rows_per_step
-from .assemble import Material, gather, layout_of, plan_rows, rows_of
+from .material import Material, gather, layout_of, plan_rows, rows_of
 from .resolve import Arm, Experiment
 from .results import render
 
@@ -122,7 +122,7 @@ def model_shape(material: Material) -> ModelShape:
     added = sum(p.numel() for p in model.parameters()) - total
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if material.settings.generator is not None:
-        from .lora_gen import added_numbers
+        from .generator import added_numbers
 
         added, trainable = added_numbers(model, material.settings.generator)
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads

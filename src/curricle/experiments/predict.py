@@ -24,7 +24,7 @@ from ..runtime.files import atomic_file
 from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import is_main
-from .assemble import half_of
+from .material import half_of
 from .predictions import Id, row_ids
 from .subject import NO_DATA, Subject, find_subject
 

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from ..curriculum.config import CurriculumConfig
 from ..data.config import DataConfig
 from ..errors import nearest
-from ..evaluation.config import AnyMeasurement, TextMeasurement
+from ..evaluation.config import FIRST, AnyMeasurement, Chrf, TextMeasurement
 from ..generation.config import GenerationConfig
 from ..models.config import LoraGenConfig, ModelConfig
 from ..runtime.config import Section
@@ -111,6 +111,22 @@ class Settings(Section):
         if self.selection.metric is not None and when == "no":
             raise _wrong(("selection", "metric"), "needs evaluations, but `training.eval_strategy` is no")
         return self
+
+    def watched(self) -> list[TextMeasurement]:
+        """The text metrics of every evaluation in training: those that ask for it, and the one that chooses the
+        checkpoint, which may be chrF without an entry of its own."""
+        chosen = self.selection
+        entries: list[TextMeasurement] = []
+        for entry in self.evaluation:
+            if isinstance(entry, TextMeasurement):
+                chooses = chosen.metric in entry.figures()
+                if entry.during_training or chooses:
+                    num = entry.during_training or FIRST
+                    num = (chosen.num_examples or num) if chooses else num
+                    entries.append(entry.model_copy(update={"during_training": num}))
+        if chosen.metric == "chrf" and not any(chosen.metric in entry.figures() for entry in entries):
+            entries.append(Chrf(metric="chrf", during_training=chosen.num_examples or FIRST))
+        return entries
 
     def watched_figures(self) -> list[str]:
         """What can be measured while training, by name."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -61,7 +61,7 @@ class Experiment:
     seeds: tuple[int, ...]
     shared: Tree
     """The base as it was resolved, toy data by name."""
-    comparison: ComparisonConfig = ComparisonConfig()
+    comparison: ComparisonConfig = field(default_factory=ComparisonConfig)
     checks: tuple[CheckConfig, ...] = ()
 
     def select(self, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> Experiment:

@@ -23,8 +23,8 @@ from .results import Result, RunResult
 from .smoke import Smoke, smoke_experiment
 
 if TYPE_CHECKING:
-    from .assemble import Material
     from .comparison.shape import Comparison
+    from .material import Material
 
 AnyRecipe = str | Path | Mapping[str, Any] | Recipe
 
@@ -166,7 +166,8 @@ def _look_ahead(jobs: list[_Job]) -> dict[str, Material]:
     if not waiting:
         return {}
     # Imported here: what comes next needs torch and transformers.
-    from .assemble import gather, look_ahead
+    from .assemble import look_ahead
+    from .material import gather
 
     materials = {name: gather(arm.settings) for name, arm in waiting.items()}
     for line in dict.fromkeys(line for material in materials.values() for line in material.remarks()):

@@ -4,28 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..evaluation.config import Chrf, TextMeasurement
-from ..evaluation.selection import FIRST, watch_generation
+from ..evaluation.selection import watch_generation
 from ..runtime.progress import say
-from .assemble import Material
-from .recipe import Settings
-
-
-def watched_entries(settings: Settings) -> list[TextMeasurement]:
-    """The text metrics of every evaluation in training: those that ask for it, and the one that chooses the checkpoint,
-    which may be chrF without an entry of its own."""
-    chosen = settings.selection
-    entries: list[TextMeasurement] = []
-    for entry in settings.evaluation:
-        if isinstance(entry, TextMeasurement):
-            chooses = chosen.metric in entry.figures()
-            if entry.during_training or chooses:
-                num = entry.during_training or FIRST
-                num = (chosen.num_examples or num) if chooses else num
-                entries.append(entry.model_copy(update={"during_training": num}))
-    if chosen.metric == "chrf" and not any(chosen.metric in entry.figures() for entry in entries):
-        entries.append(Chrf(metric="chrf", during_training=chosen.num_examples or FIRST))
-    return entries
+from .material import Material
 
 
 def selection(material: Material, arguments: Any, seed: int) -> dict[str, Any]:
@@ -34,7 +15,7 @@ def selection(material: Material, arguments: Any, seed: int) -> dict[str, Any]:
     if material.eval is None:
         return {}
     extras: dict[str, Any] = {}
-    entries = watched_entries(settings)
+    entries = settings.watched()
     if entries:
         assert material.prompts is not None  # gathered because something is watched
         extras["eval_extras"] = watch_generation(

@@ -14,7 +14,8 @@ from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main, shared
 from ..training.monitors import peak_memory_bytes
-from .assemble import gather, look_ahead, make_model, make_trainer
+from .assemble import look_ahead, make_model, make_trainer
+from .material import gather
 from .measuring import measure_run
 from .one import save_model
 from .resolve import Arm, Experiment

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..data.config import DataConfig
     from ..data.table import TokenTable
-    from .assemble import Material
+    from .material import Material
 
 LONGEST = 8192
 """Tokens of prompt and answer together, for a model whose recipe is not known and that may take more."""
@@ -49,7 +49,7 @@ class Subject:
         """With the chat template that the model was trained with. The processes of a torchrun have met by then."""
         from ..data.templates import use_template
         from ..models.loading import load_tokenizer
-        from .assemble import gather
+        from .material import gather
 
         training = self.settings.training
         join(self.settings.distributed.backend, bool(training.get("use_cpu")), training.get("ddp_timeout"))
@@ -65,7 +65,7 @@ class Subject:
 
     def material(self, tokenizer: PreTrainedTokenizerBase, table: TokenTable | None = None) -> Material:
         """What measuring needs; the training data are not read again."""
-        from .assemble import Material
+        from .material import Material
 
         return Material(self.settings, tokenizer, table, table)  # type: ignore[arg-type]
 

@@ -76,7 +76,8 @@ def make_base(model: ModelConfig, how: Tree = _HOW) -> None:
 
 def _pretrain(folder: Path, settings: Settings) -> None:
     from ..runtime.quiet import calm_libraries
-    from .assemble import gather, make_model, make_trainer
+    from .assemble import make_model, make_trainer
+    from .material import gather
     from .one import save_model
 
     say(f"{PREFIX}{BASE}: a small Llama reads made-up text, once for all runs; under a minute on two free cores")
