@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ class Measured:
         return {
             name: {"higher_is_better": score.higher_is_better, "note": score.note}
             | ({"unit": score.unit} if score.unit else {})
+            | ({"range": list(score.range)} if score.range else {})
             for name, score in self.scores.items()
         }
 
@@ -64,8 +65,8 @@ def measure_texts(
 
 
 def labelled(entry: Measurement, scores: Iterable[Score]) -> dict[str, Score]:
-    """Scores by the names they have among all figures of a run."""
-    return {entry.figure(score.name): score for score in scores}
+    """Scores by the names they have among all figures of a run, each with its range."""
+    return {entry.figure(score.name): replace(score, range=entry.range_of(score.name)) for score in scores}
 
 
 def text_scores(entry: TextMeasurement, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[Score]:

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from .config import Range
+
 
 @dataclass(frozen=True)
 class Score:
@@ -27,6 +29,9 @@ class Score:
     unit: str = ""
     """What the weights count, where the data decide it and not the model: `tokens` or `bytes`. Two models whose same
     examples have other numbers of them were not asked the same."""
+    range: Range | None = None
+    """Between what it lies, as its measurement says: no interval of it goes beyond, and one of 0 to 100 is in
+    percent."""
 
 
 def mean_score(name: str, per_example: np.ndarray, *, higher_is_better: bool = True, note: str = "") -> Score:

@@ -41,8 +41,8 @@ def write_run(
         metrics or {}
     )
     seed = int(folder.name.removeprefix("seed-"))
-    note = results.pop("note", "")
-    about = {name: {"higher_is_better": name not in lower, "note": note, "unit": unit} for name in figures}
+    info = {"note": "", "unit": unit} | ({"range": results.pop("range")} if "range" in results else {})
+    about = {name: info | {"higher_is_better": name not in lower} for name in figures}
     write_json(folder / "arm.json", {"arm": folder.parent.name, "hash": "h", "settings": dict(settings or {})})
     write_json(
         folder / "results.json",

@@ -222,7 +222,7 @@ def test_a_loss_over_other_tokens_is_another_figure(tmp_path: Path, unit: str, t
 
 def test_a_rate_of_nothing_still_has_an_interval(tmp_path: Path) -> None:
     clean = {seed: {"foreign_script.samples": [0.0] * 500} for seed in SEEDS}
-    result = compared(tmp_path, write_arm(tmp_path / "base", clean, note="percent; allowed Hangul"))
+    result = compared(tmp_path, write_arm(tmp_path / "base", clean, range=[0, 100]))
     cell = result.cell("base", "foreign_script.samples")
     assert cell is not None
     assert cell.interval.low == 0
@@ -345,3 +345,22 @@ def test_a_perplexity_has_the_verdict_of_its_loss(tmp_path: Path) -> None:
         bounds = [(cell.interval.low, cell.interval.mean, cell.interval.high) for cell in cells if cell]
         assert bounds[1] == pytest.approx(np.exp(np.array(bounds[0], dtype=float)))
     assert found(result, "far", "perplexity").verdict == "worse"
+
+
+@pytest.mark.parametrize(("name", "highest"), [("rouge.rouge1", 100.0), ("loss", None)])
+def test_an_own_interval_stays_in_range_and_a_difference_need_not(
+    name: str, highest: float | None, tmp_path: Path
+) -> None:
+    """Two seeds that disagree: a t of one degree of freedom is wide."""
+    values = {0: {name: [0.0, 10.0, 20.0, 5.0]}, 1: {name: [90.0, 100.0, 80.0, 95.0]}}
+    base = write_arm(tmp_path / "base", values, range=[0.0, highest])
+    turned = write_arm(tmp_path / "turned", {0: values[1], 1: values[0]}, range=[0.0, highest])
+    result = compared(tmp_path, base, turned)
+    cell, interval = result.cell("turned", name), found(result, "turned", name).interval
+    assert cell is not None
+    assert cell.interval.low == 0.0
+    assert cell.interval.high is not None
+    assert interval.high is not None
+    assert interval.low is not None
+    assert cell.interval.high == 100.0 if highest else cell.interval.high > 100.0
+    assert interval.low < -100.0 < 100.0 < interval.high

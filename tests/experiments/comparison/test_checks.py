@@ -13,7 +13,12 @@ from curricle.experiments.comparison.facts import ArmFacts, read_arm
 from curricle.experiments.comparison.shape import CheckOutcome
 from experiments.comparison.runs import noisy, write_arm, write_logs, write_run
 
-METRICS = ["loss", "rouge.rouge1", "rouge.sum", "foreign_script.samples"]
+METRICS = {
+    "loss": (0.0, None),
+    "rouge.rouge1": (0.0, 100.0),
+    "rouge.sum": (0.0, 300.0),
+    "foreign_script.samples": (0.0, 100.0),
+}
 ARMS = ["base", "phase1", "lr=1e-05+wd"]
 
 
@@ -52,6 +57,8 @@ def test_lines_are_read(line: str, figure: str, op: str, offset: float, other: s
         ("", None, "a check is `<figure> <op> <value>`"),
         ("rouge.sum > seventy points", None, "`seventy points` is no value"),
         ("seconds < 60%", None, "`seconds` is not in percent"),
+        ("loss < 3%", None, "`loss` is not in percent"),
+        ("rouge.sum > 70%", None, "`rouge.sum` is not in percent"),
         ("rouge.sum > -1 * base", None, "-1 * base is no share of a figure; the factor must be above 0"),
         ("rouge.sum > base", "base", "arm `base` is compared with itself"),
     ],
@@ -145,7 +152,7 @@ def test_without_an_interval_the_value_is_judged(tmp_path: Path) -> None:
 def test_none_of_many_is_below_a_percentage_and_none_of_few_is_not(tmp_path: Path) -> None:
     for name, num in (("many", 500), ("few", 40)):
         clean = {"foreign_script.samples": [0.0] * num}
-        write_run(tmp_path / name / "seed-0", scores=clean, note="percent; allowed Hangul")
+        write_run(tmp_path / name / "seed-0", scores=clean, range=[0, 100])
     outcomes = judged([read_arm(tmp_path / name) for name in ("many", "few")], "foreign_script.samples < 3%")
     assert [found.outcome for found in outcomes] == ["met", "not decidable"]
 
@@ -214,3 +221,12 @@ def test_one_epoch_says_nothing_of_falling(tmp_path: Path) -> None:
         "not decidable",
         "base has no loss.falls_each_epoch: fewer than two epochs were trained",
     )
+
+
+def test_a_percentage_of_what_is_not_in_percent_is_not_judged(tmp_path: Path) -> None:
+    """Where the recipe's own figures are not at hand, as when finished runs are compared."""
+    for name, bounds in (("loss", [0, None]), ("hits", [0, 100])):
+        write_run(tmp_path / name / "seed-0", scores={name: [1.0, 2.0, 4.0]}, range=bounds)
+    assert [found.outcome for found in judged([read_arm(tmp_path / "hits")], "hits < 90%")] == ["met"]
+    [found] = judged([read_arm(tmp_path / "loss")], "loss < 90%")
+    assert (found.outcome, found.why.split(";")[0]) == ("not decidable", "`loss` is not in percent")

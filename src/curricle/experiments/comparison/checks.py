@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...errors import RecipeError, nearest
+from ...evaluation.config import PERCENT, Range
 from .config import CheckConfig, ComparisonConfig
-from .contrast import Contrast, difference, own_figure
+from .contrast import Contrast, difference, own_figure, range_of
 from .facts import ArmFacts
 from .run_figures import IN_PERCENT, RUN_FIGURES, YES_NO, run_figure
 from .shape import CheckOutcome, Outcome
@@ -49,6 +50,8 @@ class Check:
     factor: float
     text: str
     otherwise: str
+    percent: bool = False
+    """Its value is written as a percentage."""
 
     def holds(self, value: float, threshold: float) -> bool:
         return OPERATORS[self.op](value, threshold)
@@ -60,12 +63,29 @@ def check_figures(known_metrics: Iterable[str]) -> list[str]:
 
 
 def parse_checks(
-    checks: Sequence[CheckConfig], known_metrics: Iterable[str] | None = None, known_arms: Sequence[str] | None = None
+    checks: Sequence[CheckConfig],
+    known_metrics: Iterable[str] | Mapping[str, Range] | None = None,
+    known_arms: Sequence[str] | None = None,
 ) -> list[Check]:
     """Read the lines. With all that is going to be measured and run, an unknown figure or arm is refused with the
-    nearest one; without, as after a run of some arms only, it is left to the judging."""
+    nearest one, and so is a percentage of a figure whose range is another; without, as after a run of some arms only,
+    it is left to the judging."""
     figures = None if known_metrics is None else check_figures(known_metrics)
-    return [_parse(check, figures, known_arms, f"checks[{i}]") for i, check in enumerate(checks)]
+    ranges = known_metrics if isinstance(known_metrics, Mapping) else {}
+    found = [_parse(check, figures, known_arms, f"checks[{i}]") for i, check in enumerate(checks)]
+    for i, check in enumerate(found):
+        if check.percent and not _in_percent(check.figure, ranges.get(check.figure)):
+            raise RecipeError(f"checks[{i}] `{check.text}`: {_no_percentage(check.figure)}")
+    return found
+
+
+def _in_percent(figure: str, found: Range | None) -> bool:
+    """Where nothing is known of a figure's range it may be."""
+    return figure in IN_PERCENT if figure in RUN_FIGURES else found is None or found == PERCENT
+
+
+def _no_percentage(figure: str) -> str:
+    return f"`{figure}` is not in percent; write a number, or `0.6 * <arm>` for a share"
 
 
 def _parse(written: CheckConfig, figures: Sequence[str] | None, arms: Sequence[str] | None, place: str) -> Check:
@@ -81,17 +101,16 @@ def _parse(written: CheckConfig, figures: Sequence[str] | None, arms: Sequence[s
     if found["op"] is None and figure not in YES_NO:
         raise RecipeError(f"{where}: {FORM}")
     op, value = found["op"] or ">=", found["value"] or "1"
-    offset, other, factor = _value(value.strip(), figure, arms, where)
+    offset, other, factor = _value(value.strip(), arms, where)
     if other is not None and other == written.arm:
         raise RecipeError(f"{where}: arm `{other}` is compared with itself; name another arm")
-    return Check(written.arm, figure, op, offset, other, factor, written.check.strip(), written.otherwise)
+    percent = other is None and value.endswith("%")
+    return Check(written.arm, figure, op, offset, other, factor, written.check.strip(), written.otherwise, percent)
 
 
-def _value(text: str, figure: str, arms: Sequence[str] | None, where: str) -> tuple[float, str | None, float]:
+def _value(text: str, arms: Sequence[str] | None, where: str) -> tuple[float, str | None, float]:
     """(number, None, 0), or (what is added, the other arm, what it is multiplied by)."""
     if text not in (arms or ()) and (plain := _PLAIN.fullmatch(text)):
-        if plain["percent"] and figure in RUN_FIGURES and figure not in IN_PERCENT:
-            raise RecipeError(f"{where}: `{figure}` is not in percent; write a number, or `0.6 * <arm>` for a share")
         return float(plain["number"]), None, 0.0
     if text in (arms or ()):
         return 0.0, text, 1.0
@@ -164,6 +183,10 @@ def _by_interval(
         contrast, threshold = difference(arm, other, check.figure, config, check.factor), check.offset
     if contrast is None:
         return "not decidable", "-", _lacking(check, arm, other)
+    if check.percent and not all(
+        _in_percent(check.figure, range_of(r.results, check.figure)) for r in arm.runs.values()
+    ):
+        return "not decidable", f"{contrast.estimate.mean:.4g}", _no_percentage(check.figure)
     if contrast.problem and contrast.problem != "one seed":
         return "not decidable", f"{contrast.estimate.mean:.4g}", contrast.problem
     contrast = replace(contrast, problem="")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ...evaluation.config import PERCENT, Range
 from .config import ComparisonConfig
 from .facts import ArmFacts, RunFacts
 from .shape import Interval
@@ -31,12 +33,16 @@ class Contrast:
     """Why nothing can be concluded from it, whatever it says; empty when there is no such reason."""
     remark: str = ""
     """What makes it rest on less than it could."""
+    range: Range = (-math.inf, None)
+    """Between what an arm's own figure lies, so that its interval does; a difference has none."""
 
     def interval(self, level: float) -> Interval:
         bounds = None if self.problem and not self.seeds else self.estimate.bounds(level)
         if bounds is None:
             return Interval(self.estimate.mean)
-        return Interval(self.estimate.mean, *bounds, self.estimate.method)
+        lowest, highest = self.range[0], math.inf if self.range[1] is None else self.range[1]
+        low, high = (min(max(bound, lowest), highest) for bound in bounds)
+        return Interval(self.estimate.mean, low, high, self.estimate.method)
 
 
 def own_figure(arm: ArmFacts, metric: str, config: ComparisonConfig) -> Contrast | None:
@@ -47,9 +53,10 @@ def own_figure(arm: ArmFacts, metric: str, config: ComparisonConfig) -> Contrast
     seeds = [run.seed for run in runs]
     samples, num, _ = paired_samples([runs], metric)
     found = estimate([(1.0, samples[0])], config.interval, config.num_draws)
-    if num and not found.known and found.mean in (0.0, 100.0) and _is_percentage(runs[0], metric):
+    bounded = range_of(runs[0].results, metric)
+    if num and not found.known and found.mean in PERCENT and bounded == PERCENT:
         found = all_alike(found.mean, num)
-    return Contrast(found, seeds, num)
+    return Contrast(found, seeds, num) if bounded is None else Contrast(found, seeds, num, range=bounded)
 
 
 def difference(
@@ -100,8 +107,10 @@ def _counted_otherwise(run: RunFacts, beside: RunFacts, metric: str) -> str:
     )
 
 
-def _is_percentage(run: RunFacts, metric: str) -> bool:
-    return str(_about(run, metric).get("note") or "").startswith("percent")
+def range_of(results: Mapping[str, Any], metric: str) -> Range | None:
+    """Between what a figure lies; None where nothing says so, as in results of before it was kept."""
+    found = ((results.get("metric_info") or {}).get(metric) or {}).get("range")
+    return None if found is None else (found[0], found[1])
 
 
 def _about(run: RunFacts, metric: str) -> dict[str, Any]:
