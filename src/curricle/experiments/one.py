@@ -104,6 +104,7 @@ def about_rows(table: TokenTable | None) -> dict[str, Any] | None:
     return {
         "examples": len(table),
         "tokens": int(table.offsets[-1]),
+        "squared_lengths": int((table.lengths**2).sum()),  # a token's attention goes by its own document
         "ids_hash": fingerprint(table.ids[:]),
         "report": table.report,
     }

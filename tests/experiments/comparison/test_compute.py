@@ -22,6 +22,25 @@ def test_full_training_by_hand() -> None:
     assert train_flops(results()) == 100 * 6 * 800 + 40 * 6 * 200 + 100 * 6 * 2 * 8 * 5
 
 
+def test_attention_is_over_the_document_of_each_token() -> None:
+    """Documents of 1 and 9 tokens: of 10 tokens one lies in the first and nine in the second, so 8.2 on average."""
+    known = {"train": {"examples": 2, "tokens": 10, "squared_lengths": 1 + 81}}
+    older = {"train": {"examples": 2, "tokens": 10}}
+    by_length = [train_flops(results(data=data)) for data in (known, older)]
+    assert by_length[0] == pytest.approx(100 * 6 * 800 + 40 * 6 * 200 + (1 * 1 + 9 * 9) * 10 * 6 * 2 * 8)
+    assert by_length[1] == pytest.approx(100 * 6 * 800 + 40 * 6 * 200 + 100 * 5 * 6 * 2 * 8)
+
+
+def test_a_runs_books_keep_the_squares_of_lengths() -> None:
+    from curricle.experiments.one import about_rows
+    from support import table
+
+    rows = table(5)
+    about = about_rows(rows)
+    assert about is not None
+    assert about["squared_lengths"] == sum(len(rows.example(i)[0]) ** 2 for i in range(5))
+
+
 def test_frozen_weights_need_no_gradient_of_their_own() -> None:
     lora = {**SIZE, "num_parameters": 1100, "num_trainable": 100}
     body = 100 * (4 * 900 + 2 * 100)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from curricle.experiments.comparison.facts import ArmFacts, read_arm
-from curricle.experiments.comparison.progress import at, build_progress, first_at
+from curricle.experiments.comparison.progress import OTHER_LOSS, at, build_progress, first_at
+from curricle.runtime.logs import JsonLog
 from experiments.comparison.runs import write_logs, write_run
 
 CURVE = [(1000, 4.0), (2000, 3.0), (4000, 2.0)]
@@ -82,3 +83,23 @@ def test_arms_without_evaluations_have_no_progress(tmp_path: Path) -> None:
     base, plain = arm(tmp_path / "base", []), arm(tmp_path / "plain", [], trained=False)
     found = build_progress([base, plain], base, 0.95)
     assert (found.marks, found.arms) == ([], {})
+
+
+@pytest.mark.parametrize("told_by", ["evaluations", "scores"])
+@pytest.mark.parametrize(("share", "reached"), [(1.005, "1 of 1"), (1.5, OTHER_LOSS)])
+def test_a_loss_over_other_tokens_is_no_mark(share: float, reached: str, told_by: str, tmp_path: Path) -> None:
+    for name, factor in (("base", 1.0), ("other", share)):
+        folder, weights = tmp_path / name / "seed-0", [20.0 * factor, 60.0 * factor]
+        scored = {"scores": {"loss": [3.0, 2.0]}, "weights": weights, "unit": "tokens"} if told_by == "scores" else {}
+        write_run(folder, **scored)
+        write_logs(folder)
+        log = JsonLog(folder / "heldout.jsonl")
+        for step, loss in ((1, 4.0), (4, 3.0)):
+            row = {"step": step, "what": "eval", "tokens_trained": 1000 * step, "loss": loss}
+            log.append(row | ({"tokens": sum(weights)} if told_by == "evaluations" else {}))
+        log.close()
+    base, other = read_arm(tmp_path / "base"), read_arm(tmp_path / "other")
+    found = build_progress([base, other], base, 0.95).arms["other"]
+    assert found.reached == reached
+    assert (found.tokens_to_base is None) == (found.seconds_to_base is None) == (reached == OTHER_LOSS)
+    assert found.at_marks[-1] is not None  # its own curve stays

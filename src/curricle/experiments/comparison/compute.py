@@ -3,7 +3,7 @@
     M  weights without the embedding and the output head      forward 2 M, gradients of activations 2 M,
     M' those of them that learn                               gradients of weights 2 M'
     H V  the output head, at answer tokens only               4 H V, and 2 H V more where it learns
-    attention over a document of T tokens                     12 L H T, halved, as nothing looks ahead
+    attention in a document of T tokens                       12 L H T, halved, as nothing looks ahead
 
 so a full training is the usual 6 M a token, and LoRA on a frozen base about 4 M. A recomputation that spares memory is
 no work of the model and is not counted.
@@ -36,10 +36,17 @@ def train_flops(results: dict[str, Any]) -> float | None:
     learning = body if whole else min(size["num_trainable"], body)
     head = size["hidden"] * size["vocab"]
     train = (results.get("data") or {}).get("train") or {}
-    length = train["tokens"] / train["examples"] if train.get("examples") else 0.0
-    attention: float = 6 * size["num_layers"] * size["hidden"] * length
+    attention: float = 6 * size["num_layers"] * size["hidden"] * _length(train)
     flops: float = tokens * (4.0 * body + 2.0 * learning + attention) + answers * head * (6.0 if whole else 4.0)
     return flops
+
+
+def _length(train: dict[str, Any]) -> float:
+    """The length of the document that a token lies in, on average: E[T^2] / E[T], as a long one has more tokens. Books
+    of before the squares were kept have the mean length of a document, which is less."""
+    if train.get("squared_lengths"):
+        return float(train["squared_lengths"] / train["tokens"])
+    return float(train["tokens"] / train["examples"]) if train.get("examples") else 0.0
 
 
 def arm_compute(arm: ArmFacts) -> Compute:

@@ -82,7 +82,7 @@ def difference(
     samples, num, remark = paired_samples(groups, metric)
     terms: Terms = [(1.0, samples[0]), (-factor, samples[1])]
     found = estimate(terms, config.interval, config.num_draws)
-    problem = next((line for pair in pairs.values() if (line := _counted_otherwise(*pair, metric))), "")
+    problem = next((line for pair in pairs.values() if (line := counted_otherwise(*pair, metric))), "")
     if num is None and remark:
         problem = remark
     elif not problem and len(pairs) == 1 and (arm.trained or base.trained):
@@ -90,7 +90,7 @@ def difference(
     return Contrast(found, list(pairs), num, problem, remark)
 
 
-def _counted_otherwise(run: RunFacts, beside: RunFacts, metric: str) -> str:
+def counted_otherwise(run: RunFacts, beside: RunFacts, metric: str) -> str:
     """What to say when the same examples hold other tokens or bytes for the two runs: a loss a token of one tokenizer
     is no loss of another, and a text with a system prompt is another text."""
     unit = _about(run, metric).get("unit")

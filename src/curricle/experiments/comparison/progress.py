@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .contrast import COUNTED_ALIKE, counted_otherwise
 from .facts import ArmFacts, RunFacts
 from .shape import ArmProgress, Interval, Progress
 from .statistics import Sample, estimate
 
 NUM_MARKS = 8
+OTHER_LOSS = "not decidable: another loss"
+"""Instead of how many got there, where the loss is over other tokens than the base arm's."""
 Curve = list[tuple[int, float]]
 
 
@@ -39,6 +42,8 @@ def _arm(arm: ArmFacts, base: ArmFacts, marks: Sequence[int], level: float) -> A
     found, num_pairs = [], 0
     for seed, curve in curves.items():
         other = base.run_of(seed)
+        if other and another_loss(arm.runs[seed], other):
+            return ArmProgress(curves, at_marks, None, None, OTHER_LOSS)
         target = curve_of(other)[-1:] if other else []
         num_pairs += bool(target)
         tokens = first_at(curve, target[0][1]) if target else None
@@ -49,6 +54,16 @@ def _arm(arm: ArmFacts, base: ArmFacts, marks: Sequence[int], level: float) -> A
     if len(found) < num_pairs:  # the others would have taken longer: of these alone no interval is true
         tokens_to_base, seconds_to_base = (_of_some(interval) for interval in (tokens_to_base, seconds_to_base))
     return ArmProgress(curves, at_marks, tokens_to_base, seconds_to_base, f"{len(found)} of {num_pairs}")
+
+
+def another_loss(run: RunFacts, beside: RunFacts) -> bool:
+    """Whether the two held-out losses are means over other tokens, as another tokenizer has them: one is then no mark
+    for the other."""
+    ours, theirs = (rows[-1].get("tokens") if (rows := each.evaluations) else None for each in (run, beside))
+    if ours and theirs and abs(ours - theirs) > COUNTED_ALIKE * theirs:
+        return True
+    losses = [name for name in run.metrics if name == "loss" or name.endswith(".loss")]
+    return any(counted_otherwise(run, beside, name) for name in losses)
 
 
 def at(curve: Curve, tokens: float) -> float | None:

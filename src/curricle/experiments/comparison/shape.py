@@ -103,7 +103,7 @@ class ArmProgress:
     """Tokens until the base arm's final held-out loss, over the runs that reached it; None when none did."""
     seconds_to_base: Interval | None
     reached: str
-    """Such as `2 of 3`: runs that reached the base arm's final loss."""
+    """Such as `2 of 3`: runs that reached the base arm's final loss. `not decidable: ...` where theirs is another."""
 
 
 @dataclass(frozen=True)
