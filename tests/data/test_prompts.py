@@ -179,3 +179,15 @@ def test_an_encoded_example_is_split_at_its_last_learned_stretch() -> None:
     assert split([1, 2, 3, 4], [False, True, True, False]) == ([1], [2, 3])
     assert split([1, 2], [False, False]) == ([], [])
     assert split([1, 2], [True, True]) == ([], [1, 2])
+
+
+def test_rows_with_blank_references_alone_are_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [plain("a", "b", "1"), plain("a", "", "2"), plain("a", " \n", "3"), plain("a", None, "4")]
+    rows.append(replace(plain("a", "", "5"), references=("", "c")))
+    prompts = make_prompts(rows, NANO, config(), max_new_tokens=5)
+    compared = prompts.with_references()
+    assert [prompt.id for prompt in compared] == ["1", "5"]
+    assert "2 rows are left out of text metrics" in capsys.readouterr().err
+    assert "the target is empty (first: rows.jsonl:1, rows.jsonl:1)" in compared.notes[-1]
+    assert compared.with_references() == compared
+    assert capsys.readouterr().err == ""

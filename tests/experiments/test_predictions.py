@@ -168,3 +168,11 @@ def test_a_broken_line_is_named() -> None:
     Path("p.jsonl").write_text('{"id": 1, "prediction": "A"}\n{"id": 2, "predi\n')
     with pytest.raises(DataError, match=r"p.jsonl:2: not JSON"):
         read_predictions("p.jsonl")
+
+
+def test_empty_references_are_left_out_and_counted() -> None:
+    """An answer to such a row could only score 0."""
+    data = [*DATA[:2], DATA[2] | {"summary": " "}]
+    found = matched(answers(), data)
+    assert (found.ids, found.references) == (["dev_0", "dev_1"], [("a",), ("b",)])
+    assert "rows without a reference, left out: 1 (1 of them have only empty ones)" in found.notes

@@ -81,8 +81,21 @@ class Prompts(Sequence[Prompt]):
         return replace(self, items=self.items[:num])
 
     def with_references(self) -> Prompts:
-        """Those whose answers can be compared with something."""
-        return replace(self, items=[prompt for prompt in self.items if prompt.references])
+        """Those whose answers can be compared with something. That rows have references, but only blank ones, is
+        said."""
+        blank = [str(one.example.where) for one in self.items if one.references and not comparable(one.references)]
+        kept = replace(self, items=[prompt for prompt in self.items if comparable(prompt.references)])
+        if not blank:
+            return kept
+        rows = "1 row is" if len(blank) == 1 else f"{len(blank):,} rows are"
+        note = f"{rows} left out of text metrics, as every answer would score 0: the target is empty ({_first(blank)})"
+        say(note)
+        return replace(kept, notes=[*self.notes, note])
+
+
+def comparable(references: Sequence[str]) -> bool:
+    """Whether an answer can be anything but wrong beside these: one of them has a text."""
+    return any(text.strip() for text in references)
 
 
 @dataclass(frozen=True)

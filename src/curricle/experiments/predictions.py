@@ -18,6 +18,7 @@ from typing import Any
 
 from ..data.config import DataConfig
 from ..data.formats import lookup
+from ..data.prompts import comparable
 from ..data.readers import BadRow, json_name, read_rows
 from ..data.sources import ExampleSource
 from ..errors import DataError, nearest
@@ -190,7 +191,8 @@ class _Rows:
         }
         examples = list(source)
         self.report = source.report
-        self.references = [example.references for example in examples]
+        self.blank = sum(bool(example.references) and not comparable(example.references) for example in examples)
+        self.references = [example.references if comparable(example.references) else () for example in examples]
         self.numbers = [str(number) for number in range(1, len(examples) + 1)]
         self.contents = [example.id for example in examples]
         self.own = [by_place[example.where.file, example.where.line] for example in examples] if all(columns) else None
@@ -207,7 +209,8 @@ class _Rows:
         shown = ", ".join(f"{num} for {rows:,} rows" for num, rows in sorted(counts.items()))
         notes = [*self.report.remarks(), f"references: {shown}"]
         if none:
-            notes.append(f"rows without a reference, left out: {none:,}")
+            empty = f" ({self.blank:,} of them have only empty ones)" if self.blank else ""
+            notes.append(f"rows without a reference, left out: {none:,}{empty}")
         if not self.listed and (more := _numbered(self.report.columns)):
             notes.append(
                 f"the rows have {', '.join(more)}: are these references too? Then name them in data.references"
