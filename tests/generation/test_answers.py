@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,9 @@ def test_answers_of_anything_else_are_not_taken(other: str, tmp_path: Path, caps
     answer(model(), TOKENIZER, prompts(), drawing, path)
     before = path.read_bytes()
     changes: dict[str, Any] = {"model": model(seed=1)} if other == "model" else {}
-    asked = prompts(max_new_tokens=11) if other == "prompts" else prompts()
+    asked = prompts()
+    if other == "prompts":
+        asked = replace(asked, items=[replace(prompt, tokens=prompt.tokens[1:]) for prompt in asked])
     config = GenerationConfig(temperature=1.0, top_k=3) if other == "settings" else drawing
     answer(changes.get("model", model()), TOKENIZER, asked, config, path, seed=int(other == "seed"))
     assert path.read_bytes() != before
@@ -142,6 +145,48 @@ def test_a_row_that_stands_twice_is_answered_twice(tmp_path: Path) -> None:
 def test_num_examples_answers_the_first_rows(tmp_path: Path) -> None:
     answers = answer(model(), TOKENIZER, prompts(), GenerationConfig(num_examples=3), tmp_path / "samples_eval.jsonl")
     assert [made.id for made in answers] == [prompt.id for prompt in prompts(3)]
+
+
+def test_more_examples_keep_the_answers_of_the_first(tmp_path: Path) -> None:
+    path, made = tmp_path / "samples_eval.jsonl", model()
+    read = counted(made)
+    few, many = GenerationConfig(num_examples=4), GenerationConfig(num_examples=9)
+    first = answer(made, TOKENIZER, prompts(), few, path)
+    assert sum(read) == 4
+    more = answer(made, TOKENIZER, prompts(), many, path)
+    assert sum(read) == 9
+    assert more[:4] == first
+    assert more == answer(model(), TOKENIZER, prompts(), many)
+    assert answer(made, TOKENIZER, prompts(), few, path) == first
+    assert sum(read) == 9
+
+
+def test_each_prompt_is_told_apart_by_its_own_tokens(tmp_path: Path) -> None:
+    """One prompt is another, and one has other references: the first alone is answered again."""
+    path, made, asked = tmp_path / "samples_eval.jsonl", model(), prompts(6)
+    answer(made, TOKENIZER, asked, CONFIG, path)
+    items = list(asked.items)
+    items[2] = replace(items[2], tokens=items[2].tokens[1:])
+    items[4] = replace(items[4], references=("new",))
+    read = counted(made)
+    again = answer(made, TOKENIZER, replace(asked, items=items), CONFIG, path)
+    assert sum(read) == 1
+    assert again[4].references == ["new"]
+    assert again == answer(model(), TOKENIZER, replace(asked, items=items), CONFIG)
+
+
+@pytest.mark.parametrize("limit", [3, 20])
+def test_another_limit_keeps_the_answers_that_ended_before_it(limit: int, tmp_path: Path) -> None:
+    """As num_examples sets it, where nothing else does: the longest target of the rows that are asked."""
+    path, made = tmp_path / "samples_eval.jsonl", model()
+    made.generation_config.eos_token_id = list(range(0, VOCABULARY, 13))  # so that some end soon
+    before = answer(made, TOKENIZER, prompts(), CONFIG, path)
+    kept = sum(one.finished and one.num_tokens < limit for one in before)
+    assert 0 < kept < 10
+    read = counted(made)
+    after = answer(made, TOKENIZER, prompts(max_new_tokens=limit), CONFIG, path)
+    assert sum(read) == 10 - kept
+    assert after == answer(made, TOKENIZER, prompts(max_new_tokens=limit), CONFIG)
 
 
 def test_no_answer_goes_beyond_the_models_positions(capsys: pytest.CaptureFixture[str]) -> None:

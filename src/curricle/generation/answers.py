@@ -1,7 +1,8 @@
 """Answers to a set of prompts, once for all metrics, kept in a file that a killed run goes on with.
 
     samples_eval.jsonl        a line an answer, in the order they come; in the order of the data once all are there
-    samples_eval.meta.json    what they were made with: answers of another model, other prompts or settings are not used
+    samples_eval.meta.json    what they were made with: answers of another model or other settings are not used, nor is
+                              an answer to a prompt of other tokens, nor one that was cut where the limit is another now
 
 Several ranks share the prompts: each writes a file of its own, and the first puts them together.
 """
@@ -162,18 +163,27 @@ class _Samples:
         """The answers that are there already, by the place of their prompt; the file is left with whole lines only."""
         rows = [row for part in self._parts() for row in _whole_lines(part)]
         known = read_json(self.meta) if self.meta.exists() else {}
-        if rows and known.get("fingerprint") != self.identity["fingerprint"]:
-            say(f"{self.path}: answers of another model, other prompts or settings; they are made anew")
-            rows = []
         by_id: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
-            by_id[row["id"]].append(row)
-        done = {i: Answer(**by_id[prompt.id].pop(0)) for i, prompt in enumerate(prompts) if by_id.get(prompt.id)}
+            if self._stands(row, known):
+                by_id[row["id"]].append(row)
+        done = {i: _again(by_id[prompt.id].pop(0), prompt) for i, prompt in enumerate(prompts) if by_id.get(prompt.id)}
+        if rows and not done:
+            say(f"{self.path}: answers of another model, other prompts or settings; they are made anew")
         if done and len(done) < len(prompts):
             say(f"{self.path}: {len(done):,} of {len(prompts):,} answers are there, going on with the rest")
         write_json(self.meta, self.identity)
         self._write(list(done.values()))
         return done
+
+    def _stands(self, row: dict[str, Any], known: dict[str, Any]) -> bool:
+        """Whether the same answer would be made again."""
+        if known.get("fingerprint") != self.identity["fingerprint"]:
+            return False
+        if known["prompts"].get(row["id"]) != self.identity["prompts"].get(row["id"]):
+            return False
+        limit = self.identity["max_new_tokens"]
+        return bool(known["max_new_tokens"] == limit or (row["finished"] and row["num_tokens"] < limit))
 
     def finish(self, answers: Sequence[Answer]) -> None:
         self._write(answers)
@@ -191,17 +201,28 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
 
 
+def _again(row: dict[str, Any], prompt: Prompt) -> Answer:
+    """An answer that is there; what it is compared with may have changed."""
+    return Answer(**{**row, "references": list(prompt.references)})
+
+
 def _identity(
     model: nn.Module, prompts: Prompts, config: GenerationConfig, stop_ids: list[int], seed: int
 ) -> dict[str, Any]:
-    """Everything that shapes an answer. How many are made at once does not."""
+    """Everything that shapes an answer: `fingerprint` of what all share, and beside it the prompts and the limit, by
+    which single answers are told apart. How many are made at once shapes none."""
     settings = config.model_dump(exclude={"batch_size", "num_examples", "max_new_tokens"})
-    settings |= {"max_new_tokens": prompts.max_new_tokens, "stop_ids": stop_ids}
+    settings |= {"stop_ids": stop_ids}
     if config.temperature > 0:
         settings["seed"] = seed
-    of_prompts = fingerprint([(prompt.id, prompt.tokens, prompt.references) for prompt in prompts])
-    about = {"generation": settings, "model": model_fingerprint(model), "prompts": of_prompts}
-    return {**about, "num_prompts": len(prompts), "fingerprint": fingerprint(about)}
+    about = {"generation": settings, "model": model_fingerprint(model)}
+    return {
+        **about,
+        "fingerprint": fingerprint(about),
+        "max_new_tokens": prompts.max_new_tokens,
+        "num_prompts": len(prompts),
+        "prompts": {prompt.id: fingerprint(prompt.tokens) for prompt in prompts},
+    }
 
 
 def model_fingerprint(model: nn.Module) -> str:
