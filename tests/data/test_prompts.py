@@ -129,7 +129,7 @@ def test_a_long_prompt_loses_its_middle_and_leaves_room_for_the_longest_answer(
     assert prompts[0].example == rows[0]
     said = capsys.readouterr().err
     assert f"the longest target has {longest}" in said
-    assert f"1 prompts lost their middle to fit into {200 - longest} tokens (first: rows.jsonl:1)" in said
+    assert f"1 prompt cut in the middle to fit into {200 - longest} tokens (first: rows.jsonl:1)" in said
 
 
 def test_a_row_is_cut_alike_whatever_its_own_target() -> None:
@@ -167,7 +167,7 @@ def test_rows_left_out_are_counted() -> None:
     rows = [chat([("system", "Be brief.")]), chat(TURNS, "1" * 16)]
     prompts = make_prompts(rows, NANO, config(on_bad_row="skip"), max_new_tokens=5)
     assert [prompt.id for prompt in prompts] == ["1" * 16]
-    assert any("1 rows are not answered" in line for line in prompts.notes)
+    assert any("not answered: 1 row, " in line for line in prompts.notes)
 
 
 def test_an_encoded_example_is_split_at_its_last_learned_stretch() -> None:

@@ -100,7 +100,7 @@ def test_skipped_rows_are_counted_by_reason_with_places(tmp_path: Path) -> None:
     assert (report.rows, report.num_skipped) == (2, 4)
     assert (report.empty_targets.count, report.empty_targets.places) == (1, [f"{path}:4"])
     assert report.columns == {"prompt": 2, "completion": 2}
-    assert f"skipped 1 rows: not JSON (first: {path}:2)" in str(report)
+    assert f"skipped 1 row: not JSON (first: {path}:2)" in str(report)
 
 
 def test_a_file_without_a_usable_row_is_an_error(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import torch
 
 from curricle.data.rows import Rows
 from curricle.data.table import TokenTable
+from curricle.errors import DataError
 from curricle.evaluation.accuracy import token_accuracy
+from curricle.evaluation.perplexity import answer_perplexity
 from support import model, table
 
 
@@ -58,3 +60,11 @@ def test_the_models_own_answers_are_right_but_for_what_was_exchanged() -> None:
     [score] = token_accuracy(net, examples, Rows(64))
     num = int(examples.num_supervised.sum())
     assert score.value == pytest.approx(100 * (num - 5) / num)
+
+
+def test_nothing_learned_is_refused_as_by_the_loss() -> None:
+    """A table cannot be made so, but its first rows can."""
+    unlearned = TokenTable.from_lists([[4, 5, 6], [7, 8]], [[-100] * 3, [-100, 8]]).head(1)
+    for measured in (token_accuracy, answer_perplexity):
+        with pytest.raises(DataError, match="no token to score"):
+            measured(model(), unlearned, Rows(16))

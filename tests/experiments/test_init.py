@@ -75,7 +75,7 @@ def test_broken_rows_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(orjson.dumps(CHAT) + b"\nbroken\n" + orjson.dumps(CHAT) + b"\n")
     text = init(path)
-    assert f"left out: 1 rows: not JSON (first: {path}:2)" in text
+    assert f"left out: 1 row: not JSON (first: {path}:2)" in text
     assert resolve(parse(text, "r.yaml")[0]).base.data.on_bad_row == "skip"
 
 

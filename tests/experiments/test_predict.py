@@ -127,7 +127,7 @@ def test_a_model_without_a_run(small_runs: Path, data: Path) -> None:
 def test_long_prompts_are_cut_and_counted(small_runs: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     long = written(Path("long.jsonl"), [ROWS[0], ROWS[1] | {"dialogue": "\n".join([ROWS[1]["dialogue"]] * 9)}])
     result = predict(small_runs / "whole" / "seed-3", long, "out.jsonl")
-    assert any(note.startswith("1 prompts lost their middle") for note in result.notes)
+    assert any(note.startswith("1 prompt cut in the middle") for note in result.notes)
     assert "long.jsonl:2" in capsys.readouterr().err
 
 
@@ -139,7 +139,7 @@ def test_long_prompts_are_cut_and_counted(small_runs: Path, data: Path, capsys: 
         ({"data": "none.jsonl"}, DataError, "no such data file: none.jsonl"),
         ({"id_column": "name"}, DataError, "no column `name` (--id-column)"),
         ({"text_column": "fname"}, RecipeError, "--text-column fname is the column of ids too"),
-        ({"data": "twice.jsonl"}, DataError, "1 ids are there more than once (first: test_0)"),
+        ({"data": "twice.jsonl"}, DataError, "1 id of several rows (first: test_0)"),
         ({"recipe": "r.yaml"}, RecipeError, "brings its own recipe"),
         ({"overrides": ["data.trian=x"]}, RecipeError, "did you mean `train`?"),
         ({"model": "none"}, CurricleError, "there is no"),

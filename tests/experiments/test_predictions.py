@@ -121,7 +121,7 @@ def test_references_of_unequal_number() -> None:
     pairs = matched(answers(), data, references=["summary", "more"])
     assert pairs.references == [("a", "a2", "a3"), ("b",)]
     assert pairs.ids == ["dev_0", "dev_1"]
-    assert pairs.notes[:2] == ["references: 1 for 1 rows, 3 for 1 rows", "rows without a reference, left out: 1"]
+    assert pairs.notes[:2] == ["references: 1 for 1 row, 3 for 1 row", "rows without a reference, left out: 1"]
 
 
 def test_references_that_were_not_named_are_asked_for() -> None:
@@ -139,7 +139,7 @@ def test_data_without_references() -> None:
 
 
 def test_data_that_names_two_rows_alike() -> None:
-    with pytest.raises(DataError, match=r"d.jsonl: 1 ids name several rows \(first: dev_0\)"):
+    with pytest.raises(DataError, match=r"d.jsonl: several rows have the same id: 1 id \(first: dev_0\)"):
         matched(answers((0, 1)), [DATA[0], DATA[1], DATA[2] | {"fname": "dev_0"}])
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar, overload
 import numpy as np
 
 from ..errors import DataError, RecipeError
-from ..runtime.progress import say, track
+from ..runtime.progress import counted, say, track
 from .config import DataConfig
 from .drafts import Draft, Drafter
 from .readers import BadRow
@@ -87,7 +87,7 @@ class Prompts(Sequence[Prompt]):
         kept = replace(self, items=[prompt for prompt in self.items if comparable(prompt.references)])
         if not blank:
             return kept
-        rows = "1 row is" if len(blank) == 1 else f"{len(blank):,} rows are"
+        rows = counted(len(blank), "row") + (" is" if len(blank) == 1 else " are")
         note = f"{rows} left out of text metrics, as every answer would score 0: the target is empty ({_first(blank)})"
         say(note)
         return replace(kept, notes=[*self.notes, note])
@@ -243,12 +243,11 @@ class _Builder:
         return tuple(dict.fromkeys([*ends, *([] if eos is None else [int(eos)])]))
 
     def notes(self) -> list[str]:
-        lines = [f"{len(places):,} rows are not answered: {reason} ({_first(places)})"
+        lines = [f"not answered: {counted(len(places), 'row')}, {reason} ({_first(places)})"
                  for reason, places in sorted(self.skipped.items())]  # fmt: skip
         if self.cut:
-            lines.append(
-                f"{len(self.cut):,} prompts lost their middle to fit into {self.room} tokens ({_first(self.cut)})"
-            )
+            cut = counted(len(self.cut), "prompt")
+            lines.append(f"{cut} cut in the middle to fit into {self.room} tokens ({_first(self.cut)})")
         return lines
 
 

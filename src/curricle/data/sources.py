@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ..errors import DataError, RecipeError
 from ..runtime.files import sha256_file
 from ..runtime.fingerprint import fingerprint
-from ..runtime.progress import say
+from ..runtime.progress import counted, say
 from .config import DataConfig, Source
 from .dataset_info import Entry, load_entries, read_entry
 from .dialogue import DialoguePrompt
@@ -86,7 +86,7 @@ class ReadReport:
     def lines(self) -> list[str]:
         """The account for a person: one line a file, one a reason."""
         return [
-            *(f"{path}: {count:,} rows, {self.formats[path]}" for path, count in self.files.items()),
+            *(f"{path}: {counted(count, 'row')}, {self.formats[path]}" for path, count in self.files.items()),
             *self.remarks(),
         ]
 
@@ -94,9 +94,11 @@ class ReadReport:
         """What was not as asked: rows left out, empty targets, fewer rows than named."""
         out = []
         for reason, skipped in sorted(self.skipped.items()):
-            out.append(f"skipped {skipped.count:,} rows: {reason} (first: {', '.join(skipped.places)})")
+            out.append(f"skipped {counted(skipped.count, 'row')}: {reason} (first: {', '.join(skipped.places)})")
         if self.empty_targets.count:
-            out.append(f"{self.empty_targets.count:,} empty targets (first: {', '.join(self.empty_targets.places)})")
+            out.append(
+                f"{counted(self.empty_targets.count, 'empty target')} (first: {', '.join(self.empty_targets.places)})"
+            )
         return out + self.notes
 
     def __str__(self) -> str:

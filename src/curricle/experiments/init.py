@@ -12,6 +12,7 @@ from ..data.schema import Example
 from ..data.sources import ExampleSource, read_examples
 from ..errors import DataError, RecipeError
 from ..runtime.files import write_text
+from ..runtime.progress import counted
 from .document import Tree, write_document
 from .recipe import made_folder_name
 
@@ -78,7 +79,9 @@ def look(data_path: str | Path) -> Found:
         format=report.formats[path],
         rows=len(tokens),
         whole=len(tokens) < LOOKED_AT,
-        skipped=[f"{one.count:,} rows: {reason} (first: {one.places[0]})" for reason, one in report.skipped.items()],
+        skipped=[
+            f"{counted(one.count, 'row')}: {reason} (first: {one.places[0]})" for reason, one in report.skipped.items()
+        ],
         columns=columns,
         references=_numbered(columns),
         tokens=sorted(tokens),

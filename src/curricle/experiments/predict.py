@@ -21,7 +21,7 @@ from ..errors import DataError, RecipeError, RunError
 from ..generation.answers import Answer, answer
 from ..runtime.devices import computing
 from ..runtime.files import atomic_file
-from ..runtime.progress import say
+from ..runtime.progress import counted, say
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import is_main
 from .material import half_of
@@ -132,7 +132,7 @@ def _ids(source: ExampleSource, id_column: str | None) -> tuple[str, dict[tuple[
     if twice:
         shown = ", ".join(twice[:5])
         raise DataError(
-            f"{' and '.join(paths)}: {len(twice):,} ids are there more than once (first: {shown}), so their answers "
+            f"{' and '.join(paths)}: {counted(len(twice), 'id')} of several rows (first: {shown}), whose answers "
             "could not be told apart; name another column with --id-column"
         )
     return column or ROW, ids

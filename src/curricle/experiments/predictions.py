@@ -23,6 +23,7 @@ from ..data.readers import BadRow, json_name, read_rows
 from ..data.sources import ExampleSource
 from ..errors import DataError, nearest
 from ..runtime.files import sha256_file
+from ..runtime.progress import counted
 
 Id = str | int | float
 ID_COLUMNS = ("id", "fname")
@@ -206,7 +207,7 @@ class _Rows:
     def notes(self) -> list[str]:
         counts = Counter(map(len, self.references))
         none = counts.pop(0, 0)
-        shown = ", ".join(f"{num} for {rows:,} rows" for num, rows in sorted(counts.items()))
+        shown = ", ".join(f"{num} for {counted(rows, 'row')}" for num, rows in sorted(counts.items()))
         notes = [*self.report.remarks(), f"references: {shown}"]
         if none:
             empty = f" ({self.blank:,} of them have only empty ones)" if self.blank else ""
@@ -246,7 +247,9 @@ def _ids_that_fit(predictions: Predictions, rows: _Rows, answers: Mapping[str, s
         if ids is not None and not answers.keys().isdisjoint(ids):
             if len(set(ids)) < len(ids):
                 twice = [id_ for id_, count in Counter(ids).items() if count > 1]
-                raise DataError(f"{rows.where}: {len(twice):,} ids name several rows (first: {_few(twice)})")
+                raise DataError(
+                    f"{rows.where}: several rows have the same id: {counted(len(twice), 'id')} (first: {_few(twice)})"
+                )
             return ids
     theirs = rows.own or rows.numbers
     raise DataError(

@@ -27,6 +27,15 @@ def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things in a line for a person.
+
+    >>> counted(1, "row"), counted(1200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 @contextmanager
 def bar(label: str, total: int | None = None) -> Iterator[Callable[..., None] | None]:
     """A bar for as long as the block lasts, moved by the function given (`advance=`, `completed=`, `description=`).

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ...runtime.progress import counted
 from .checks import judge, parse_checks
 from .compute import arm_compute, unequal
 from .config import CheckConfig, ComparisonConfig
@@ -155,16 +156,12 @@ def _why(contrast: Contrast, p: float | None, num_arms: int, level: float, base:
         return f"{same} {base} in every seed and example; no spread is seen, so no interval can be drawn"
     if p is None:
         return f"differs by {found}; nothing is known of its spread"
-    rests = f"over {_count(len(contrast.seeds), 'seed')}"
+    rests = f"over {counted(len(contrast.seeds), 'seed')}"
     if contrast.num_examples:
-        rests += f" and {_count(contrast.num_examples, 'example')}"
+        rests += f" and {counted(contrast.num_examples, 'example')}"
     rests += f" ({contrast.remark})" if contrast.remark else ""
     corrected = f" after correction for {num_arms} arms" if num_arms > 1 else ""
     return f"{found} {rests}; p = {p:.2g}{corrected}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 # ---- where it comes from --------------------------------------------------------------------------------------------
