@@ -72,8 +72,9 @@ class Sample:
         if self.products_si is None or self.weights_si is None:
             return None
         ratio_s = self.products_si.sum(1) / self.weights_si.sum(1)
-        centred_si: Floats = self.products_si - self.weights_si * ratio_s[:, None]
-        return centred_si / self.weights_si.mean(1)[:, None]
+        centred_si = self.products_si - self.weights_si * ratio_s[:, None]
+        influence: Floats = centred_si / self.weights_si.mean(1)[:, None]
+        return influence
 
     def sums(self) -> Floats:
         """The rows whose sums over drawn examples make the figure: products of all seeds, then weights of all seeds."""
