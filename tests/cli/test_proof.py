@@ -178,6 +178,7 @@ def test_checks_are_judged_and_say_what_to_do(capsys: pytest.CaptureFixture[str]
     [
         ({"checks": ["rouge.sun > 70"]}, "did you mean `rouge.sum`"),
         ({"checks": [{"arm": "tund", "check": "loss < 1"}]}, "did you mean `tuned`"),
+        ({"checks": ["loss < 3%"]}, "not in percent"),
         ({"comparison": {"base": "x"}}, "`comparison.base` is x, no arm"),
         ({"selection": {"metric": "rouge.rouge9"}}, "did you mean `rouge.rouge"),
         ({"evaluation": [{"metric": "foreign_script", "allow": ["Hangle"]}]}, "did you mean `Hangul`"),

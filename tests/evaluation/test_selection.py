@@ -71,4 +71,3 @@ def test_a_better_model_has_the_better_figure() -> None:
 def test_rows_without_references_cannot_choose() -> None:
     with pytest.raises(RecipeError, match=r"the first 4 rows of `data\.eval` have none"):
         watch_generation(prompts(9, ()), TOKENIZER, CONFIG, [Chrf(metric="chrf", during_training=4)])
-

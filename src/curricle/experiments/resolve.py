@@ -83,8 +83,8 @@ class Experiment:
         from .comparison.checks import parse_checks
 
         entries = (entry for arm in self.arms.values() for entry in arm.settings.evaluation)
-        figures = dict.fromkeys(figure for entry in entries for figure in entry.figures())
-        return parse_checks(self.checks, list(figures), list(self.arms))
+        ranges = {figure: range_ for entry in entries for figure, range_ in entry.ranges().items()}
+        return parse_checks(self.checks, ranges, list(self.arms))
 
     def tree(self) -> Tree:
         """The resolved recipe: all defaults, arms spelled out."""
