@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,20 @@ def test_a_norm_that_is_no_number_goes_through_a_checkpoint(tmp_path: Path) -> N
     again = Monitor(None, max_grad_norm=1.0)
     again.load_state_dict(json.loads(json.dumps(monitor.state_dict())), step=12)
     assert not again.step(row(13), [[0]])["grad_norm_spike"]
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="this system keeps one peak for a process")
+def test_each_run_of_a_process_has_a_peak_of_its_own() -> None:
+    import numpy as np
+
+    from curricle.training.monitors import forget_peak, peak_memory_bytes
+
+    held = np.ones(2**25)  # 256 MiB
+    high = peak_memory_bytes()
+    del held
+    forget_peak()
+    low = peak_memory_bytes()
+    assert low < high - 2**27
+    held = np.ones(2**25)
+    assert peak_memory_bytes() > low + 2**27
+    assert held[-1] == 1

@@ -13,7 +13,7 @@ from ..runtime.fingerprint import fingerprint
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main
 from ..training.checkpoints import whole_or_removed
-from ..training.monitors import peak_memory_bytes
+from ..training.monitors import forget_peak, peak_memory_bytes
 from .assemble import make_model, make_trainer
 from .environment import git_revision, versions
 from .material import Material
@@ -25,6 +25,7 @@ from .resolve import Arm
 def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str, Any]:
     """Train to the end, from the newest whole checkpoint if there is one; the finished model lies in `model/`."""
     started = time.perf_counter()
+    forget_peak()
     model = make_model(material, seed, folder)
     trainer = make_trainer(material, model, seed, folder)
     trainer.train(resume_from_checkpoint=True)

@@ -8,11 +8,13 @@ nothing had happened.
 from __future__ import annotations
 
 import math
+import re
 import resource
 import statistics
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,12 +44,30 @@ class Spikes:
         return spike
 
 
+_OWN = Path("/proc/self")
+
+
+def forget_peak() -> None:
+    """Begin to measure anew: of several runs in one process each has a peak of its own, where the system can do that."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif (_OWN / "clear_refs").exists():
+        with suppress(OSError):
+            (_OWN / "clear_refs").write_text("5")  # Linux: the high-water mark of resident memory, and nothing else
+
+
 def peak_memory_bytes() -> int:
-    """The most memory this process has held: on the accelerator where there is one, else resident."""
+    """The most memory held since `forget_peak`: on the accelerator where there is one, else resident."""
     import torch
 
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
+    if (_OWN / "status").exists():
+        found = re.search(r"^VmHWM:\s*(\d+) kB", (_OWN / "status").read_text(), re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
