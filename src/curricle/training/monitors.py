@@ -48,7 +48,7 @@ _OWN = Path("/proc/self")
 
 
 def forget_peak() -> None:
-    """Begin to measure anew: of several runs in one process each has a peak of its own, where the system can do that."""
+    """Begin to measure anew: each run of a process has a peak of its own, where the system can do that."""
     import torch
 
     if torch.cuda.is_available():
