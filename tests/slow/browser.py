@@ -137,3 +137,53 @@ def browser(chromium: str, profile: Path) -> Iterator[Browser]:
             process.kill()
             process.wait()
         os.close(ours_in)
+
+
+# ---- looking at a report
+
+NARROW, WIDE = 360, 1280
+
+SEEN = """
+(() => {
+  const seen = (element) => {
+    const box = element.getBoundingClientRect();
+    return box.width > 20 && box.height > 10 && getComputedStyle(element).visibility === "visible";
+  };
+  const figures = [...document.querySelectorAll("figure.chart")].map((figure) => {
+    const drawings = [...figure.querySelectorAll("svg[role=img]")].filter(seen);
+    const marks = drawings.flatMap((drawing) => [...drawing.querySelectorAll(".line, .thin, .stem, .m")]);
+    return {id: figure.id, drawings: drawings.length, marks: marks.length, letters: Math.min(...drawings.map(
+      (drawing) => 12 * drawing.getBoundingClientRect().width / drawing.viewBox.baseVal.width))};
+  });
+  const closed = (table) => table.closest("details:not([open])");
+  const tables = [...document.querySelectorAll("table")].filter((table) => !closed(table));
+  return {
+    figures,
+    tables: tables.map((table) => ({seen: seen(table), rows: table.querySelectorAll("tbody tr").length})),
+    wider: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    outside: [...document.querySelectorAll("main > section, header > *, figure, .answer, .controls")]
+      .filter((element) => element.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
+      .map((element) => element.id || element.className || element.tagName),
+  };
+})()
+"""
+
+
+def opened(page: Browser, report: Path, width: int, dark: bool = False) -> Browser:
+    page.open(report, width, dark=dark)
+    page.until("document.getElementById('samples-list').dataset.found !== undefined")
+    return page
+
+
+def search(page: Browser, text: str) -> int:
+    """How many examples are found, after the words were typed into the empty box."""
+    box = "document.getElementById('search')"
+    page.value(f"{box}.focus(), {box}.select()")
+    page.value("document.execCommand('delete')")
+    page.value("document.getElementById('samples-list').dataset.found = 'waiting'")
+    if text:
+        page.type(text)
+    else:
+        page.value(f"{box}.dispatchEvent(new Event('input'))")
+    page.until("document.getElementById('samples-list').dataset.found !== 'waiting'")
+    return int(page.value("document.getElementById('samples-list').dataset.found"))

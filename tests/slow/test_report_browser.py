@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +10,11 @@ import pytest
 
 from curricle.experiments.report.write import write_report
 from made_runs import ARMS, MadeArm, made_comparison, write_runs
-from slow.browser import Browser, browser, find_chromium
+from slow.browser import NARROW, SEEN, WIDE, Browser, opened, search
 
 pytestmark = pytest.mark.slow
 
 MANY = (*ARMS, *(MadeArm(f"an-arm-with-a-rather-long-name-{i}", 2.0, 0.5) for i in range(7)))
-NARROW, WIDE = 360, 1280
-
-SEEN = """
-(() => {
-  const seen = (element) => {
-    const box = element.getBoundingClientRect();
-    return box.width > 20 && box.height > 10 && getComputedStyle(element).visibility === "visible";
-  };
-  const figures = [...document.querySelectorAll("figure.chart")].map((figure) => {
-    const drawings = [...figure.querySelectorAll("svg[role=img]")].filter(seen);
-    const marks = drawings.flatMap((drawing) => [...drawing.querySelectorAll(".line, .thin, .stem, .m")]);
-    return {id: figure.id, drawings: drawings.length, marks: marks.length, letters: Math.min(...drawings.map(
-      (drawing) => 12 * drawing.getBoundingClientRect().width / drawing.viewBox.baseVal.width))};
-  });
-  const closed = (table) => table.closest("details:not([open])");
-  const tables = [...document.querySelectorAll("table")].filter((table) => !closed(table));
-  return {
-    figures,
-    tables: tables.map((table) => ({seen: seen(table), rows: table.querySelectorAll("tbody tr").length})),
-    wider: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-    outside: [...document.querySelectorAll("main > section, header > *, figure, .answer, .controls")]
-      .filter((element) => element.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
-      .map((element) => element.id || element.className || element.tagName),
-  };
-})()
-"""
-
 CUT = """
 [...document.querySelectorAll("table, figure svg, .prompt, .answers")]
   .filter((box) => !box.closest("details:not([open])") && box.getBoundingClientRect().width)
@@ -51,22 +22,6 @@ CUT = """
     || box.matches(".prompt") && box.scrollHeight > box.clientHeight + 4)
   .map((box) => box.className.baseVal ?? box.className)
 """
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    path = find_chromium()
-    if path is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("no Chromium: .ci/run installs Debian's package `chromium`")
-        pytest.skip("no Chromium here")
-    return path
-
-
-@pytest.fixture(scope="module")
-def page(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(chromium, tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -79,26 +34,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_runs(tmp_path_factory.mktemp("many"), MANY, seeds=(0, 1), examples=6, steps=40)
     return write_report(made_comparison(folder, MANY), folder)
-
-
-def opened(page: Browser, report: Path, width: int, dark: bool = False) -> Browser:
-    page.open(report, width, dark=dark)
-    page.until("document.getElementById('samples-list').dataset.found !== undefined")
-    return page
-
-
-def search(page: Browser, text: str) -> int:
-    """How many examples are found, after the words were typed into the empty box."""
-    box = "document.getElementById('search')"
-    page.value(f"{box}.focus(), {box}.select()")
-    page.value("document.execCommand('delete')")
-    page.value("document.getElementById('samples-list').dataset.found = 'waiting'")
-    if text:
-        page.type(text)
-    else:
-        page.value(f"{box}.dispatchEvent(new Event('input'))")
-    page.until("document.getElementById('samples-list').dataset.found !== 'waiting'")
-    return int(page.value("document.getElementById('samples-list').dataset.found"))
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
