@@ -21,7 +21,7 @@ import orjson
 PATIENCE = 300.0
 """Seconds until a test gives up waiting; long, because the machine may be busy."""
 
-TIMINGS = {"seconds", "tokens_per_second", "peak_memory_bytes"}
+TIMINGS = {"seconds", "measuring_seconds", "tokens_per_second", "peak_memory_bytes"}
 """The entries of a line in metrics.jsonl that no two runs share."""
 
 _FORKING = multiprocessing.get_context("forkserver")
