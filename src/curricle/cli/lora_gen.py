@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .options import Overrides, RecipePath, help_when_bare, integers, names
-from .train import Arms, Force, Plan, Seeds, Smoke, show
+from .options import Overrides, RecipePath, help_when_bare, integers, names, show
+from .train import Arms, Force, Plan, Seeds, Smoke
 
 group = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import RecipeError
+from ..runtime.ranks import is_main
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
 Overrides = Annotated[
@@ -36,3 +37,9 @@ def integers(text: str | None) -> list[int] | None:
         raise RecipeError(
             f"--seeds takes whole numbers with commas between them, such as 0,1,2; found {text!r}."
         ) from None
+
+
+def show(result: object) -> None:
+    """A result on standard output: once, however many processes made it."""
+    if is_main():
+        typer.echo(str(result))

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..runtime.ranks import is_main
-from .options import Overrides, names
+from .options import Overrides, names, show
 
 MODEL = "A model folder, a run, or a name on the hub."
 
@@ -99,5 +98,4 @@ def score(
         token_budget=token_budget,
         seed=seed,
     )
-    if is_main():
-        typer.echo(str(result))
+    show(result)

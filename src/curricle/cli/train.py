@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..runtime.ranks import is_main
-from .options import Overrides, RecipePath, integers, names
+from .options import Overrides, RecipePath, integers, names, show
 
 Arms = Annotated[str | None, typer.Option(metavar="X,Y", help="Only these arms of the recipe.")]
 Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="These seeds in place of the recipe's.")]
@@ -72,9 +71,3 @@ def train(
         recipe, overrides=overrides or [], arms=names(arms), seeds=integers(seeds), plan=plan, smoke=smoke, force=force
     )
     show(result)
-
-
-def show(result: object) -> None:
-    """Once, however many processes the run had."""
-    if is_main():
-        typer.echo(str(result))

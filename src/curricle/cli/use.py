@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..runtime.ranks import is_main
-from .options import Overrides
+from .options import Overrides, show
 
 WHICH = "A run (runs/NAME/ARM/seed-K, or a folder that holds one), a model folder, or a name on the hub."
 Recipe = Annotated[
@@ -19,27 +18,30 @@ IdColumn = Annotated[
     str | None, typer.Option("--id-column", metavar="NAME", help="The column of ids; `id` or `fname` when not given.")
 ]
 
+Predictions = Annotated[
+    Path | None, typer.Option("--predictions", metavar="FILE", help="Measure these answers in place of a model.")
+]
+References = Annotated[
+    str | None,
+    typer.Option("--data", metavar="FILE", help="The rows with the references; the recipe's `data.eval` if not given."),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric", metavar="M[:KEY=VALUE,...]", help="What to measure, several times; else the recipe's `evaluation`."
+    ),
+]
+MaxNewTokens = Annotated[
+    int | None, typer.Option("--max-new-tokens", min=1, metavar="N", help="The longest answer, in tokens.")
+]
+
 
 def evaluate(
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help=f"What to measure. {WHICH}")] = None,
-    predictions: Annotated[
-        Path | None, typer.Option("--predictions", metavar="FILE", help="Measure these answers in place of a model.")
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data", metavar="FILE", help="The rows with the references; the recipe's `data.eval` if not given."
-        ),
-    ] = None,
+    predictions: Predictions = None,
+    data: References = None,
     recipe: Recipe = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metric",
-            metavar="M[:KEY=VALUE,...]",
-            help="What to measure, several times; else the recipe's `evaluation`.",
-        ),
-    ] = None,
+    metric: Metrics = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write figures, and values an example, to this JSON file.")
     ] = None,
@@ -81,8 +83,7 @@ def evaluate(
         text_column=text_column,
         allow_missing=allow_missing,
     )
-    if is_main():
-        typer.echo(str(result))
+    show(result)
 
 
 def predict(
@@ -102,9 +103,7 @@ def predict(
     text_column: Annotated[
         str, typer.Option("--text-column", metavar="NAME", help="What the column of answers is called.")
     ] = "prediction",
-    max_new_tokens: Annotated[
-        int | None, typer.Option("--max-new-tokens", min=1, metavar="N", help="The longest answer, in tokens.")
-    ] = None,
+    max_new_tokens: MaxNewTokens = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an output that is there already.")] = False,
 ) -> None:
     """Answer every row of a file.
@@ -131,8 +130,7 @@ def predict(
         max_new_tokens=max_new_tokens,
         force=force,
     )
-    if is_main():
-        typer.echo(str(result))
+    show(result)
 
 
 def chat(
@@ -152,9 +150,7 @@ def chat(
             "--system", metavar="TEXT", help="The system message; the recipe's `data.system_prompt` if not given."
         ),
     ] = None,
-    max_new_tokens: Annotated[
-        int | None, typer.Option("--max-new-tokens", min=1, metavar="N", help="The longest answer, in tokens.")
-    ] = None,
+    max_new_tokens: MaxNewTokens = None,
     overrides: Overrides = None,
 ) -> None:
     """Talk with a model; a run answers beside the model it started from.
