@@ -23,6 +23,7 @@ from ..evaluation.perplexity import answer_perplexity, text_perplexity, whole_te
 from ..evaluation.ranking import hits
 from ..evaluation.score import Score
 from ..generation.answers import Answer, answer
+from ..models.likelihood import mean_by_domain
 from ..runtime.devices import computing
 from ..runtime.files import write_json
 from ..runtime.progress import say
@@ -69,7 +70,10 @@ def measure_model(material: Material, model: Any, folder: Path, seed: int = 0) -
             own_ids, found = _likelihoods(entry, material, model)
         measured.append((own_ids, labelled(entry, found)))
         if isinstance(entry, Loss):
-            more["domain_loss"] = _by_domain(found[0], material.eval)
+            loss = found[0]
+            assert loss.per_example is not None
+            assert loss.weights is not None
+            more["domain_loss"] = mean_by_domain(loss.per_example * loss.weights, loss.weights, material.eval)
     if answers:
         more["answers"] = {"number": len(answers), "unfinished": sum(not one.finished for one in answers)}
     return _by_row(measured, material.eval.ids[:]), more
@@ -144,12 +148,3 @@ def over_rows(score: Score, own_ids: Sequence[str], ids: Sequence[str]) -> Score
     uniform = score.weights is None and bool(np.all(totals == 1))
     values = sums / np.where(totals > 0, totals, 1)
     return replace(score, per_example=values, weights=None if uniform else totals)
-
-
-def _by_domain(loss: Score, table: Any) -> dict[str, float]:
-    """The loss of each domain, where rows name theirs."""
-    assert loss.per_example is not None
-    assert loss.weights is not None
-    sums = np.bincount(table.domains, loss.per_example * loss.weights)
-    counts = np.bincount(table.domains, loss.weights)
-    return {name: float(sums[i] / counts[i]) for i, name in enumerate(table.domain_names) if counts[i]}

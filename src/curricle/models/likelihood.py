@@ -52,14 +52,28 @@ class TokenValues:
         return np.bincount(examples, weights=self.values, minlength=len(self.counts)).astype(np.float64)
 
 
-def token_losses_of(model: nn.Module, table: TokenTable, rows: Rows, *, batch_size: int = 1) -> TokenValues:
-    """-log p of every supervised token of a table, `batch_size` rows at a time."""
-    return _measured(model, table, rows, batch_size, _losses)
+def token_losses_of(
+    model: nn.Module, table: TokenTable, rows: Rows, *, batch_size: int = 1, tap: HeadTap | None = None
+) -> TokenValues:
+    """-log p of every supervised token of a table, `batch_size` rows at a time. A trainer has a tap on its model."""
+    if tap is not None:
+        return _measured(model, table, rows, batch_size, _losses, tap)
+    with HeadTap(model) as own:
+        return _measured(model, table, rows, batch_size, _losses, own)
 
 
 def token_hits_of(model: nn.Module, table: TokenTable, rows: Rows, *, batch_size: int = 1) -> TokenValues:
     """1 where the supervised token is the one the model would have put there itself, else 0."""
-    return _measured(model, table, rows, batch_size, _hits)
+    with HeadTap(model) as tap:
+        return _measured(model, table, rows, batch_size, _hits, tap)
+
+
+def mean_by_domain(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], table: TokenTable) -> dict[str, float]:
+    """The mean over the tokens of each domain, where rows name theirs, from each example's sum and count."""
+    names = table.domain_names
+    of_domain = np.bincount(table.domains, sums, minlength=len(names))
+    num = np.bincount(table.domains, counts, minlength=len(names))
+    return {name: float(of_domain[i] / num[i]) for i, name in enumerate(names) if num[i]}
 
 
 def answer_losses_of(
@@ -106,22 +120,23 @@ def _hits(model: nn.Module, inputs: dict[str, Any], labels_bt: Tensor, tap: Head
 
 
 @torch.no_grad()
-def _measured(model: nn.Module, table: TokenTable, rows: Rows, batch_size: int, measure: Measure) -> TokenValues:
+def _measured(
+    model: nn.Module, table: TokenTable, rows: Rows, batch_size: int, measure: Measure, tap: HeadTap
+) -> TokenValues:
     starts = np.concatenate([[0], np.cumsum(table.num_supervised, dtype=np.int64)])
     values = np.zeros(starts[-1])
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
     try:
-        with HeadTap(model) as tap:
-            batches = evaluation_batches(table, rows, batch_size)
-            for batch in track(batches, "reading held-out rows", total=len(batches)):
-                inputs = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-                examples, labels_bt = inputs.pop("example_ids"), inputs.pop("labels")
-                with for_model(inputs) as model_inputs:
-                    found_n = measure(model, model_inputs, labels_bt, tap)
-                places = [np.arange(starts[i], starts[i + 1]) for i in examples]
-                if places:
-                    values[np.concatenate(places)] = found_n.cpu().double().numpy()
+        batches = evaluation_batches(table, rows, batch_size)
+        for batch in track(batches, "reading held-out rows", total=len(batches)):
+            inputs = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+            examples, labels_bt = inputs.pop("example_ids"), inputs.pop("labels")
+            with for_model(inputs) as model_inputs:
+                found_n = measure(model, model_inputs, labels_bt, tap)
+            places = [np.arange(starts[i], starts[i + 1]) for i in examples]
+            if places:
+                values[np.concatenate(places)] = found_n.cpu().double().numpy()
     finally:
         model.train(was_training)
     return TokenValues(over_ranks(values, model), starts)
