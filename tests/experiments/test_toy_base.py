@@ -16,7 +16,7 @@ from curricle.models.config import ModelConfig
 from curricle.models.loading import load_model, load_tokenizer
 
 TOY = ModelConfig(name_or_path="toy:base")
-QUICK: dict[str, Any] = {
+HOW: dict[str, Any] = {
     "model": {
         "name_or_path": "nano:llama",
         "shape": {"vocab_size": 320, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1},
@@ -24,13 +24,14 @@ QUICK: dict[str, Any] = {
     "data": {"train": "toy:text#20", "format": "text", "max_length": 256},
     "training": {"max_steps": 2, "per_device_train_batch_size": 2, "save_strategy": "no", "use_cpu": True},
 }
+QUICK = {"base": HOW}
 
 
 def test_named_by_what_it_is_made_of_and_not_made_by_asking() -> None:
     folder = Path(place_base(TOY, QUICK).name_or_path)
     assert not folder.exists()
     assert place_base(TOY, QUICK) == place_base(TOY, QUICK)
-    slower = {**QUICK, "training": {**QUICK["training"], "max_steps": 3}}
+    slower = {"base": {**HOW, "training": {**HOW["training"], "max_steps": 3}}}
     assert len({place_base(TOY, how).name_or_path for how in (QUICK, slower)} | {place_base(TOY).name_or_path}) == 3
     other = ModelConfig(name_or_path="nano:llama")
     assert place_base(other) is other

@@ -67,7 +67,8 @@ class CurriculumConfig(Section):
     control: Literal["random_curriculum", "anti_curriculum"] | None = None
     """The same schedule on labels that say nothing (shuffled among the examples) or the contrary (hardest first)."""
     labels: str | None = None
-    """What says how hard an example is: a label file, `data` for a column of the training rows, or `length` for the
+    """What says how hard an example is: `score` for labels that the run makes as `difficulty` says, a label file (made
+    where it is missing and `difficulty.cloud` is set), `data` for a column of the training rows, or `length` for the
     number of tokens."""
     column: str | None = None
     """The score to take: by default `mean` of a label file (`quality` for quality_ramp), `difficulty` of the data."""
@@ -161,8 +162,8 @@ class CurriculumConfig(Section):
         self._check_control()
         if self.labels is None and self.reads_labels:
             raise ValueError(
-                f"`{self.strategy}` needs `labels`: a label file (`curricle score` makes one), `data` for a column of "
-                "the training rows, or `length`"
+                f"`{self.strategy}` needs `labels`: a label file (`curricle score` makes one), `score` to have it made "
+                "by the run, `data` for a column of the training rows, or `length`"
             )
         if self.labels == "length" and self.column is not None:
             raise ValueError("`column` is not used with `labels: length`; take it out")

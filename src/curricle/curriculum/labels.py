@@ -49,7 +49,7 @@ class Labels:
     layers: Floats | None = None
     """One row an example, one column a layer."""
     about: dict[str, Any] = field(default_factory=dict)
-    """What made the labels: {version, what, models, settings, fingerprint, data, cost: {flops, seconds}}."""
+    """What made the labels: {version, what, models, settings, fingerprint, data, cost: {flops, seconds, columns}}."""
     path: str = "the labels"
 
     def __len__(self) -> int:
@@ -120,13 +120,23 @@ def read_labels(path: str | Path) -> Labels:
     return Labels(_raw_of(table.column("id"), str(path)), columns, layers, about, str(path))
 
 
-def label_cost(path: str | Path) -> float:
-    """The floating-point operations that making a label file took, from its head alone; 0 where it does not say."""
+def read_about(path: str | Path) -> dict[str, Any]:
+    """What made a label file, from its head alone; empty where it does not say."""
     import orjson
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    about = orjson.loads((pq.read_schema(path).metadata or {}).get(_KEY, b"{}"))
-    return Labels(np.empty(0, dtype="S16"), {}, about=about).flops
+    try:
+        return dict(orjson.loads((pq.read_schema(path).metadata or {}).get(_KEY, b"{}")))
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path} is no Parquet file that can be read: {error}") from error
+
+
+def label_cost(path: str | Path, column: str | None = None) -> float:
+    """The floating-point operations that making one column of a label file took; of the whole file where it does not
+    say that, or no column is named; 0 where it says nothing."""
+    cost = read_about(path).get("cost") or {}
+    return float((cost.get("columns") or {}).get(column, cost.get("flops") or 0.0))
 
 
 def align(labels: Labels, table_ids: AnyIds, column: str, *, allow_unknown: bool = False) -> Floats:

@@ -67,3 +67,32 @@ class DifficultyConfig(Section):
     def lens(self) -> bool:
         """Whether distributions are compared, which need no calibration."""
         return self.metric in ("kl", "kl_bytes")
+
+
+class LabellingConfig(DifficultyConfig):
+    """The `difficulty:` section of a recipe: labels that its runs make themselves."""
+
+    cloud: str | None = None
+    """The large model: a folder, a run, a name on the hub, or `toy:cloud`. With it a run makes labels that are
+    missing."""
+    edge: str | None = None
+    """The small model; by default the arm's own before it is trained."""
+    calibration: str | None = None
+    """A file of rows to fit the common space on; by default some of the training rows are taken."""
+    analyze: bool = False
+    """Whether an analysis of the labels is written beside them."""
+    probe_folds: Annotated[int, Field(ge=0)] = 0
+    """With `analyze`: hold the labels against real difficulty, the loss that each row has when the model is trained on
+    the others, in so many folds; 0: do not. It costs a training for each fold, and no arm is charged."""
+
+    @model_validator(mode="after")
+    def _probe_is_asked_for(self) -> LabellingConfig:
+        if self.probe_folds == 1:
+            raise ValueError("probe_folds is 1, but one fold leaves no other rows to train on; take 2 or more, or 0")
+        if self.probe_folds and not self.analyze:
+            raise ValueError("`probe_folds` is for the analysis; set `analyze: true` as well")
+        return self
+
+    def measuring(self) -> DifficultyConfig:
+        """How difficulty is measured, without by whom and what for."""
+        return DifficultyConfig(**{name: getattr(self, name) for name in DifficultyConfig.model_fields})

@@ -26,7 +26,7 @@ from .matching import by_depth, by_likeness
 from .parts import Arrays, Parts
 from .reader import Reader
 from .samples import Reading, Role, Samples
-from .scores import refuse_unknown, scores
+from .scores import SCORES, refuse_unknown, scores
 from .spaces import Side, differences, fit_cloud, fit_edge, refuse_other_width
 
 Floats = npt.NDArray[np.float32]
@@ -43,6 +43,9 @@ class Measured:
     matched: list[int]
     """The cloud layer that each edge layer was held against."""
     flops: float
+    """Of all of it."""
+    column_flops: dict[str, float]
+    """Of what each column goes by; two that go by the same forwards are charged the same."""
     seconds: float
 
 
@@ -57,7 +60,10 @@ def measure(samples: Samples, readers: dict[Role, Reader], config: DifficultyCon
     layers = work.layers.column("layers")
     refuse_unknown(layers, samples.ids)
     found = scores(layers, samples.ids, top_k=config.top_k, normalize=config.normalize)
-    return Measured(layers, found | work.columns(), work.matched, work.flops(), work.seconds())
+    cost = work.flops()
+    return Measured(
+        layers, found | work.columns(), work.matched, sum(cost.values()), work.column_flops(cost), work.seconds()
+    )
 
 
 class _Work:
@@ -199,21 +205,31 @@ class _Work:
             found["ifd"] = self.ifd.column("ifd")
         return {name: np.asarray(found[name], dtype=np.float32) for name in wanted}
 
-    def flops(self) -> float:
-        """Of all forwards, by formula; those of an interrupted part are not counted."""
-        total = 0.0
-        for role, reader in (("cloud", self.cloud), ("edge", self.edge)):
-            reading = self.samples.readings[role]  # type: ignore[index]
+    def flops(self) -> dict[str, float]:
+        """Of each kind of forward, by formula; those of an interrupted part are not counted."""
+        total = {"states": 0.0, "edge": 0.0, "cloud": 0.0, "ifd": 0.0}
+        roles: tuple[tuple[Role, Reader, list[int]], ...] = (
+            ("cloud", self.cloud, self.cloud_layers),
+            ("edge", self.edge, self.edge_layers),
+        )
+        for role, reader, layers in roles:
+            reading = self.samples.readings[role]
             tokens, answers = int(reading.lengths.sum()), int(reading.table.num_supervised[reading.places].sum())
             mean = tokens / len(reading)
             prompts = tokens - int(answers * (~reading.raw).mean())
-            calibrated = int(self.samples.calibration[role].lengths.sum())  # type: ignore[index]
-            total += reader.flops(prompts + calibrated, 0, mean)
+            calibrated = int(self.samples.calibration[role].lengths.sum())
+            lens = len(reading) * len(layers) if self.config.lens else 0
+            total["states"] += reader.flops(prompts + calibrated, lens, mean)
             if role in self.losses:
-                total += reader.flops(tokens, answers, mean)
+                total[role] = reader.flops(tokens, answers, mean)
             if role == "edge" and self.ifd is not None:
-                total += reader.flops(tokens + answers, 2 * answers, mean)
+                total["ifd"] = reader.flops(tokens + answers, 2 * answers, mean)
         return total
+
+    def column_flops(self, cost: dict[str, float]) -> dict[str, float]:
+        states = dict.fromkeys(("layers", *SCORES), cost["states"])
+        answers = {"loss": cost["edge"], "gap": cost["edge"] + cost["cloud"], "ifd": cost["ifd"]}
+        return states | {name: answers.get(name, 0.0) for name in self.config.baselines}
 
     def seconds(self) -> float:
         made = [self.features, self.layers, *self.losses.values(), *([self.ifd] if self.ifd else [])]

@@ -62,11 +62,12 @@ def difficulty_of(material: Material) -> Floats | None:
 
 
 def label_flops(settings: Settings) -> float:
-    """What the arm's labels cost. Labels that are dealt out at random cost nothing: nobody need have made them."""
+    """What the labels that the arm goes by cost, of a file with others in it those alone. Labels that are dealt out at
+    random cost nothing: nobody need have made them."""
     config = settings.curriculum
     if not config.reads_labels or config.labels in (None, "data", "length") or config.control == "random_curriculum":
         return 0.0
-    return label_cost(str(config.labels))
+    return label_cost(str(config.labels), "layers" if config.strategy == "layer_specific" else config.score())
 
 
 def _labels_of(config: CurriculumConfig, data: DataConfig) -> Labels:

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from ..curriculum.config import CurriculumConfig
 from ..data.config import DataConfig
+from ..difficulty.config import LabellingConfig
 from ..errors import nearest
 from ..evaluation.config import FIRST, AnyMeasurement, Chrf, TextMeasurement
 from ..generation.config import GenerationConfig
@@ -20,6 +21,8 @@ from ..training.config import DistributedConfig, SelectionConfig
 from ..weighting.config import WeightingConfig
 from .comparison.config import CheckConfig, ComparisonConfig
 
+SCORE = "score"
+"""The keyword of `curriculum.labels` for labels that the run makes."""
 MAX_SEED = 2**32 - 1  # the most that numpy takes
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 _FOLDER_NAME = re.compile(r"\w[\w.=+-]*")
@@ -57,6 +60,8 @@ class Settings(Section):
     """What it is trained on."""
     curriculum: CurriculumConfig = CurriculumConfig()
     """Which example comes when."""
+    difficulty: LabellingConfig = LabellingConfig()
+    """How labels are made for a curriculum that asks for them; docs/difficulty.md."""
     weighting: WeightingConfig = WeightingConfig()
     """Which token weighs how much."""
     trainer: Literal["hf", "trl", "none"] = "hf"
@@ -77,6 +82,14 @@ class Settings(Section):
     def generator(self) -> LoraGenConfig | None:
         """The generator that is trained; an untouched model has none."""
         return None if self.trainer == "none" else self.model.lora_gen
+
+    @property
+    def makes_labels(self) -> bool:
+        """Whether the run goes by labels that it makes itself, or would if they were not there."""
+        asked = self.curriculum.labels
+        if self.trainer == "none" or not self.curriculum.reads_labels or asked in (None, "data", "length"):
+            return False
+        return asked == SCORE or self.difficulty.cloud is not None
 
     @model_validator(mode="before")
     @classmethod

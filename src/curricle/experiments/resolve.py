@@ -138,8 +138,11 @@ def resolve(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence
 
 
 def training_hash(settings: Settings) -> str:
-    """A metric may be added to a finished run, so measuring counts only where it chooses the checkpoint."""
-    shaping = settings.model_dump(mode="json", exclude={"evaluation", "generation"})
+    """A metric may be added to a finished run, so measuring counts only where it chooses the checkpoint, and how labels
+    are made only where the run goes by them."""
+    shaping = settings.model_dump(mode="json", exclude={"evaluation", "generation", "difficulty"})
+    if settings.makes_labels:
+        shaping["difficulty"] = settings.difficulty.model_dump(mode="json", exclude={"analyze", "probe_folds"})
     if settings.selection.metric not in (None, "loss"):
         shaping["watched"] = [
             entry.model_dump(mode="json")

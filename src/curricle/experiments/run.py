@@ -15,6 +15,8 @@ from ..runtime.ranks import barrier, is_main, join, world_size
 from ..runtime.rundir import hold
 from ..training.checkpoints import checkpoints
 from .environment import environment
+from .labelling import FOLDER as LABELS
+from .labelling import before_labels, labelled, request
 from .overrides import differences
 from .plan import Plan, plan_experiment
 from .recipe import Recipe
@@ -98,7 +100,7 @@ def _carry_out(
             for arm in asked.arms.values()
             for seed in asked.seeds
         ]
-        materials = _look_ahead(jobs)
+        materials = _look_ahead(jobs, folder)
         barrier()
         if materials and is_main():
             _clear(jobs, force)
@@ -159,9 +161,9 @@ def _begun(folder: Path) -> bool:
     )
 
 
-def _look_ahead(jobs: list[_Job]) -> dict[str, Material]:
-    """What each arm with something left to do trains on. All that can be refused without loading a model is refused
-    here, for every arm, before anything is written."""
+def _look_ahead(jobs: list[_Job], folder: Path) -> dict[str, Material]:
+    """What each arm with something left to do trains on, labels that its run makes included. All that can be refused
+    without loading a model is refused here, for every arm, before anything else is written."""
     waiting = {job.arm.name: job.arm for job in jobs if not job.done}
     if not waiting:
         return {}
@@ -172,9 +174,15 @@ def _look_ahead(jobs: list[_Job]) -> dict[str, Material]:
     materials = {name: gather(arm.settings) for name, arm in waiting.items()}
     for line in dict.fromkeys(line for material in materials.values() for line in material.remarks()):
         say(line)
-    for job in jobs:
-        if not job.done:
-            look_ahead(materials[job.arm.name], job.seed, job.folder)
+    left = [job for job in jobs if not job.done]
+    requests = {name: request(arm.settings, folder) for name, arm in waiting.items()}
+    for job in left:
+        asked = requests[job.arm.name]
+        if asked is not None and not asked.there:  # making them may take hours
+            look_ahead(before_labels(materials[job.arm.name]), job.seed, job.folder)
+    materials = {name: labelled(material, requests[name]) for name, material in materials.items()}
+    for job in left:
+        look_ahead(materials[job.arm.name], job.seed, job.folder)
     return materials
 
 
@@ -191,7 +199,7 @@ def _tidy(folder: Path, jobs: list[_Job]) -> None:
     for arm_folder in {job.folder.parent for job in jobs}:
         if arm_folder.is_dir() and not any(arm_folder.iterdir()):
             arm_folder.rmdir()
-    if not any(path.is_dir() for path in folder.iterdir()):
+    if not any(path.is_dir() and path.name != LABELS for path in folder.iterdir()):
         for name in ("recipe.yaml", "environment.json"):
             (folder / name).unlink()
 

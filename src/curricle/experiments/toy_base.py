@@ -2,12 +2,14 @@
 
 Arms and seeds that start from it start from the same real base model: it knows the words, and that details are taken up
 again; it has never seen a summary. It is pretrained by the same trainer as everything else, and lies in the cache as a
-folder in the transformers format, loaded like any other.
+folder in the transformers format, loaded like any other. `toy:cloud` is a larger one, with the same tokenizer, that has
+read the same text for longer: the large model of a difficulty.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,10 +23,10 @@ from .document import Tree
 from .recipe import Settings
 from .toys import PREFIX, VERSION, place_toys
 
-BASE = "base"
+BASE, CLOUD = "base", "cloud"
 _KIND = "toy-base"
 _SEED = 0
-_HOW: Tree = {
+_BASE: Tree = {
     "model": {
         "name_or_path": "nano:llama",
         "shape": {
@@ -48,39 +50,67 @@ _HOW: Tree = {
         "use_cpu": True,
     },
 }
+_CLOUD: Tree = {
+    "model": {
+        "name_or_path": "nano:llama",
+        "shape": {
+            "vocab_size": 1024,
+            "hidden_size": 192,
+            "intermediate_size": 528,
+            "num_hidden_layers": 5,
+            "num_attention_heads": 6,
+        },
+    },
+    "data": _BASE["data"],  # the same rows, and so the same tokenizer
+    "training": _BASE["training"] | {"max_steps": 240, "learning_rate": 2.0e-3},
+}
+TOY_MODELS: Mapping[str, Tree] = {BASE: _BASE, CLOUD: _CLOUD}
+_SAID = {
+    BASE: "a small Llama reads made-up text, once for all runs; under a minute on two free cores",
+    CLOUD: "a larger Llama reads the same text for longer, once for all runs; some minutes on two free cores",
+}
 
 
-def place_base(model: ModelConfig, how: Tree = _HOW) -> ModelConfig:
-    """The section with the folder of the toy base in its name's stead; nothing is made yet."""
+def place_base(model: ModelConfig, hows: Mapping[str, Tree] = TOY_MODELS) -> ModelConfig:
+    """The section with the folder of a toy model in its name's stead; nothing is made yet."""
     if not model.name_or_path.startswith(PREFIX):
         return model
     name = model.name_or_path.removeprefix(PREFIX)
-    if name != BASE:
-        raise ModelError(f"there is no toy model called `{model.name_or_path}`; {nearest(name, [BASE])}")
-    folder = cache_root() / _KIND / fingerprint(version("curricle"), VERSION, _SEED, how)
-    return model.model_copy(update={"name_or_path": str(folder)})
+    if name not in hows:
+        raise ModelError(f"there is no toy model called `{model.name_or_path}`; {nearest(name, hows)}")
+    return model.model_copy(update={"name_or_path": str(_folder(hows[name]))})
 
 
-def make_base(model: ModelConfig, how: Tree = _HOW) -> None:
-    """Pretrain the toy base where this section names it and the cache has none."""
-    folder = Path(model.name_or_path)
-    if folder != Path(place_base(ModelConfig(name_or_path=PREFIX + BASE), how).name_or_path) or folder.is_dir():
+def toy_name(path: str, hows: Mapping[str, Tree] = TOY_MODELS) -> str | None:
+    """The name of the toy model that lies in this folder, or will; None for any other folder."""
+    return next((name for name, how in hows.items() if _folder(how) == Path(path)), None)
+
+
+def make_base(model: ModelConfig, hows: Mapping[str, Tree] = TOY_MODELS) -> None:
+    """Pretrain the toy model that this section names where the cache has none."""
+    folder, name = Path(model.name_or_path), toy_name(model.name_or_path, hows)
+    if name is None or folder.is_dir():
         return
     if world_size() > 1:
         raise ModelError(
-            f"{PREFIX}{BASE} is not in the cache, and several processes cannot make it together; make it first with "
+            f"{PREFIX}{name} is not in the cache, and several processes cannot make it together; make it first with "
             "one: curricle run RECIPE --plan"
         )
-    cached_folder(_KIND, folder.name, lambda scratch: _pretrain(scratch, Settings.model_validate(how)))
+    settings = Settings.model_validate(hows[name])
+    cached_folder(_KIND, folder.name, lambda scratch: _pretrain(name, scratch, settings))
 
 
-def _pretrain(folder: Path, settings: Settings) -> None:
+def _folder(how: Tree) -> Path:
+    return cache_root() / _KIND / fingerprint(version("curricle"), VERSION, _SEED, how)
+
+
+def _pretrain(name: str, folder: Path, settings: Settings) -> None:
     from ..runtime.quiet import calm_libraries
     from .assemble import make_model, make_trainer
     from .material import gather
     from .one import save_model
 
-    say(f"{PREFIX}{BASE}: a small Llama reads made-up text, once for all runs; under a minute on two free cores")
+    say(f"{PREFIX}{name}: {_SAID[name]}")
     run = folder / "run"
     with calm_libraries():
         material = gather(settings.model_copy(update={"data": place_toys(settings.data)}))
