@@ -16,10 +16,12 @@ from tests.support import table as make_table
 
 from curricle.curriculum.config import MixStage
 from curricle.curriculum.dynamic import DynamicPacing, Hybrid, Pace
-from curricle.curriculum.mixes import Mixed, bins_of, fixed, staged
+from curricle.curriculum.layer_specific import AnyLayer, LayerPace, layer_ranks
+from curricle.curriculum.mixes import Mixed, bins_of, fixed, ramp, staged
 from curricle.curriculum.order import Order
 from curricle.curriculum.pacing import Competence, Easiest, EasyToHard, Stages, competence
 from curricle.curriculum.ramps import LengthRamp, QualityRamp
+from curricle.curriculum.ranks import percentile_ranks, under_control
 from curricle.curriculum.self_paced import SelfPaced
 from curricle.curriculum.stream import Stream
 from curricle.data.rows import Rows
@@ -34,6 +36,7 @@ CONSTANT = np.full(N, 3.0, dtype=np.float32)
 TABLE = make_table(N, seed=2)
 BINS, NAMES = bins_of(DIFFICULTY, {"low": (0, 19), "high": (30, 59)})
 THIRDS = (0.33, 0.66, 1.0)
+LAYERS = layer_ranks(CHANCE.normal(size=(N, 3)).astype(np.float32))
 
 
 def _mix(repeat: bool) -> Mixed:
@@ -57,6 +60,9 @@ ORDERS: dict[str, Callable[[], Order]] = {
     "quality_ramp": lambda: QualityRamp(DIFFICULTY),
     "mix": lambda: _mix(repeat=False),
     "repeating mix": lambda: _mix(repeat=True),
+    "domain_ramp": lambda: Mixed(BINS, NAMES, ramp((0.9, 0.1, 0.0), (0.1, 0.8, 0.1), 1.0), repeat=True),
+    "layer_specific": lambda: AnyLayer(LAYERS, LayerPace(THIRDS, delay=0.3)),
+    "random_curriculum": lambda: Competence(under_control(DIFFICULTY, "random_curriculum", seed=4), 0.05),
 }
 
 
@@ -141,6 +147,8 @@ def as_plain(order: Order, num: int = 3 * N, progress: Callable[[int], float] = 
         LengthRamp(DIFFICULTY, [(0.5, 1e9)], STEPS),
         QualityRamp(DIFFICULTY, final_share=1.0),
         Mixed(np.zeros(N), ["all"], fixed((1.0,))),
+        AnyLayer(LAYERS, LayerPace([1.0])),
+        Hybrid(DIFFICULTY, [1.0], Pace(initial=1.0)),
     ],
     ids=lambda order: type(order).__name__,
 )
@@ -156,6 +164,8 @@ def test_full_competence_is_plain_shuffling_bit_for_bit(order: Order) -> None:
         EasyToHard(CONSTANT),
         DynamicPacing(CONSTANT),
         QualityRamp(CONSTANT),
+        Hybrid(CONSTANT, THIRDS),
+        AnyLayer(layer_ranks(np.ones((N, 3))), LayerPace(THIRDS)),
     ],
     ids=lambda order: type(order).__name__,
 )
@@ -168,12 +178,28 @@ def admitted(order: Order, progress: float) -> set[int]:
     return set(range(N)) if mask is None else set(np.flatnonzero(mask).tolist())
 
 
-@pytest.mark.parametrize("name", ["easy_to_hard", "stages", "competence", "length_ramp"])
+@pytest.mark.parametrize("name", ["easy_to_hard", "stages", "competence", "length_ramp", "layer_specific"])
 def test_admission_is_nested_and_ends_on_all(name: str) -> None:
     order = ORDERS[name]()
     sets = [admitted(order, step / STEPS) for step in range(STEPS)]
     assert all(a <= b for a, b in pairwise(sets))
     assert len(sets[-1]) == N
+
+
+@pytest.mark.parametrize("name", ["stages", "competence"])
+def test_while_a_set_stands_each_of_it_is_drawn_as_often(name: str) -> None:
+    """So the weights of a curriculum are uniform over a growing set, and their entropy, log of its size, never falls."""
+    order = ORDERS[name]()
+    inside = admitted(order, 0.2)
+    assert 1 < len(inside) < N
+    stream = Stream(order, np.arange(N), seed=1)
+    counts = Counter(stream.draw(0.2) for _ in range(7 * len(inside)))
+    assert counts == dict.fromkeys(inside, 7)
+
+
+def test_percentile_ranks_are_uniform() -> None:
+    assert sorted(percentile_ranks(DIFFICULTY).tolist()) == [place / N for place in range(N)]
+    assert np.argsort(percentile_ranks(DIFFICULTY)).tolist() == np.argsort(DIFFICULTY).tolist()
 
 
 @pytest.mark.parametrize("name", ["stages", "competence", "dynamic", "hybrid"])
@@ -220,7 +246,8 @@ def test_lengths_found_by_bisection_are_those_of_a_plain_filter(lengths: list[in
     for step in range(100):
         most = next((cut for until, cut in schedule if step / 100 < until), float("inf"))
         mask = order.admitted(step / 100)
-        assert [True] * len(lengths) if mask is None else mask.tolist() == [length <= most for length in lengths]
+        inside = [True] * len(lengths) if mask is None else mask.tolist()
+        assert inside == [length <= most for length in lengths]
 
 
 def test_length_schedule_in_steps_as_the_source_writes_it() -> None:
@@ -236,7 +263,16 @@ def test_every_example_of_a_row_is_short_enough_while_the_ramp_lasts() -> None:
         assert longest <= order.max_length((step - 1) / STEPS)
 
 
-@pytest.mark.parametrize("name", ["stages", "competence", "length_ramp", "easy_to_hard"])
+def test_a_step_of_short_examples_has_as_many_tokens() -> None:
+    """Rows are filled with more of them: a ramp of lengths changes what a step holds, not how much."""
+    means = []
+    for order in (Order(), LengthRamp(TABLE.lengths, [(0.9, 15)], STEPS)):
+        steps = train(batches(order), 1, 12)
+        means.append(float(np.mean([sum(int(TABLE.lengths[row].sum()) for row in rows) for rows in steps])))
+    assert means[1] == pytest.approx(means[0], rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["stages", "competence", "length_ramp", "easy_to_hard", "layer_specific"])
 def test_after_the_last_threshold_everybody_is_drawn_alike(name: str) -> None:
     stream = Stream(ORDERS[name](), np.arange(N), seed=1)
     for draw in range(31):
@@ -284,6 +320,19 @@ def test_a_mix_that_repeats_keeps_its_shares_and_evens_out_its_repeats() -> None
     draws = stream.draws()
     for group in (0, 1):
         assert np.ptp(draws[groups == group]) <= 1
+
+
+def test_a_ramp_draws_of_each_domain_what_the_static_mix_of_its_mean_shares_does() -> None:
+    """The fair comparison: equal total exposure, another order."""
+    groups, draws = np.repeat([0, 1, 2], 100), 2000
+    first, last = (0.8, 0.2, 0.0), (0.2, 0.3, 0.5)
+    found = []
+    for shares in (ramp(first, last, 1.0), fixed((0.5, 0.25, 0.25))):
+        stream = Stream(Mixed(groups, ["a", "b", "c"], shares, repeat=True), np.arange(300), seed=2)
+        drawn = groups[[stream.draw(draw / draws) for draw in range(draws)]]
+        found.append(np.bincount(drawn) / draws)
+        assert (np.bincount(drawn[: draws // 4], minlength=3)[2] < 0.1 * draws / 4) == (len(found) == 1)
+    np.testing.assert_allclose(found[0], found[1], atol=0.01)
 
 
 def test_self_paced_takes_part_below_its_bound_and_the_bound_grows() -> None:
