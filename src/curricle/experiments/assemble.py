@@ -19,7 +19,7 @@ from .layering import make_depth
 from .material import Material, half_of, rows_of, run_length
 from .ordering import make_order
 from .recipe import Settings
-from .selecting import selection
+from .selecting import refuse_too_few, selection
 
 if TYPE_CHECKING:
     from ..models.choose import Choice
@@ -39,6 +39,7 @@ def look_ahead(material: Material, seed: int, folder: str | Path) -> None:
     asked = material.settings.training["max_steps"]
     make_order(material, asked if asked > 0 else _MANY_STEPS, seed, tell=lambda line: None)
     choose(material)
+    refuse_too_few(material, seed)
     if material.settings.generator is not None:
         check_cloud(material.settings.generator)
     rehearse(_arguments(material, seed, folder, Length(1, 1)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..data.table import TokenTable
 from ..runtime.fingerprint import fingerprint
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main
+from ..training.averaging import average_into
 from ..training.checkpoints import whole_or_removed
 from ..training.monitors import forget_peak, peak_memory_bytes
 from .assemble import make_model, make_trainer
@@ -19,6 +21,7 @@ from .environment import git_revision, versions
 from .material import Material
 from .ordering import label_flops
 from .resolve import Arm
+from .selecting import to_average
 
 
 @calm_libraries()
@@ -29,7 +32,8 @@ def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str
     model = make_model(material, seed, folder)
     trainer = make_trainer(material, model, seed, folder)
     trainer.train(resume_from_checkpoint=True)
-    save_model(trainer, folder / "model")
+    checkpoints = to_average(arm.settings, trainer)
+    save_model(trainer, folder / "model", checkpoints)
     last = trainer.monitor.last
     return _about_run(arm, material, seed, model) | {
         "steps": trainer.state.global_step,
@@ -39,6 +43,7 @@ def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str
         "repeats": last["repeats"],
         "train_loss": last["loss"],
         "best_checkpoint": Path(best).name if (best := trainer.state.best_model_checkpoint) else None,
+        "averaged": [checkpoint.name for checkpoint in checkpoints] or None,
         "peak_memory_bytes": peak_memory_bytes(),
         "seconds": time.perf_counter() - started,
     }
@@ -47,7 +52,7 @@ def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str
 def untouched_run(arm: Arm, material: Material, seed: int) -> dict[str, Any]:
     """The books of a model that nobody trained: it cost nothing, and all its figures come from measuring."""
     nothing = dict.fromkeys(("steps", "tokens", "supervised_tokens", "epochs", "repeats"), 0)
-    lacking = dict.fromkeys(("train_loss", "best_checkpoint"), None)
+    lacking = dict.fromkeys(("train_loss", "best_checkpoint", "averaged"), None)
     return _about_run(arm, material, seed, None) | nothing | lacking | {"peak_memory_bytes": 0, "seconds": 0.0}
 
 
@@ -82,14 +87,17 @@ def model_size(model: Any) -> dict[str, int]:
     }
 
 
-def save_model(trainer: Any, target: Path) -> None:
-    """The model as transformers and PEFT save it, whole or not at all; without the pickle of arguments beside it."""
+def save_model(trainer: Any, target: Path, averaged: Sequence[Path] = ()) -> None:
+    """The model as transformers and PEFT save it, whole or not at all; without the pickle of arguments beside it. With
+    checkpoints, its weights are their mean."""
     partial = target.with_name(f".{target.name}.partial")
     if is_main():
         shutil.rmtree(partial, ignore_errors=True)
     barrier()
     with whole_or_removed(partial):
         trainer.save_model(str(partial))
+        if averaged and is_main():
+            average_into(partial, averaged)
     barrier()
     if is_main():
         (partial / "training_args.bin").unlink(missing_ok=True)

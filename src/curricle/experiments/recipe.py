@@ -123,6 +123,8 @@ class Settings(Section):
             raise _wrong(("selection", "patience"), "needs a measure to watch; set `selection.metric`")
         if self.selection.metric is not None and when == "no":
             raise _wrong(("selection", "metric"), "needs evaluations, but `training.eval_strategy` is no")
+        if problem := self.selection.averaging_problem(self.training):
+            raise _wrong(*problem)
         return self
 
     def watched(self) -> list[TextMeasurement]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from ..errors import RecipeError
 from ..evaluation.selection import watch_generation
 from ..runtime.progress import say
-from .material import Material
+from ..training.config import SelectionConfig
+from .material import Material, run_length
+from .recipe import Settings
 
 
 def selection(material: Material, arguments: Any, seed: int) -> dict[str, Any]:
     """The trainer's extra arguments; `arguments` learn which figure is the best one and when to save."""
     settings = material.settings
+    extras = _kept(settings.selection, arguments)
     if material.eval is None:
-        return {}
-    extras: dict[str, Any] = {}
+        return extras
     entries = settings.watched()
     if entries:
         assert material.prompts is not None  # gathered because something is watched
@@ -31,6 +35,39 @@ def selection(material: Material, arguments: Any, seed: int) -> dict[str, Any]:
 
         extras["patience"] = Patience(f"eval_{chosen.metric}", higher, chosen.patience, chosen.min_delta)
     return extras
+
+
+def _kept(chosen: SelectionConfig, arguments: Any) -> dict[str, Any]:
+    """Checkpoints that are to be averaged are kept by us; where all are kept there is nothing to do."""
+    if chosen.average is None or arguments.save_total_limit is None:
+        return {}
+    from ..training.averaging import KeepScheduled
+
+    limit, arguments.save_total_limit = arguments.save_total_limit, None
+    return {"callbacks": [KeepScheduled(limit)]}
+
+
+def refuse_too_few(material: Material, seed: int) -> None:
+    """An average of more checkpoints than the run will save; its length is asked of the data only where it must be."""
+    settings = material.settings
+    if settings.selection.average is None or settings.trainer == "none":
+        return
+    length, training = run_length(material, seed), settings.training
+    by_epoch = training["save_strategy"] == "epoch"
+    every = length.steps_per_epoch if by_epoch else training["save_steps"]
+    problem = settings.selection.too_few(length.max_steps, every)
+    if problem is not None:
+        raise RecipeError(f"`{'.'.join(problem[0])}` {problem[1]}")
+
+
+def to_average(settings: Settings, trainer: Any) -> list[Path]:
+    """The checkpoints whose mean the finished model is; none where it is that of one step."""
+    if settings.selection.average is None:
+        return []
+    from ..training.averaging import last_checkpoints
+
+    state = trainer.state
+    return last_checkpoints(trainer.folder, settings.selection.average, int(state.save_steps), state.max_steps)
 
 
 def _keep_best(arguments: Any, metric: str, higher: bool) -> None:

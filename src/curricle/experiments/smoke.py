@@ -13,8 +13,10 @@ from typing import Any
 from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main, shared
+from ..training.checkpoints import checkpoints
 from ..training.monitors import peak_memory_bytes
 from .assemble import look_ahead, make_model, make_trainer
+from .labelling import request, tried
 from .material import gather
 from .measuring import measure_run
 from .one import save_model
@@ -36,7 +38,7 @@ class Smoke:
 
 def smoke_experiment(experiment: Experiment) -> Smoke:
     """Each arm with its first seed, in a folder that is thrown away."""
-    return Smoke(experiment.name, [_try(arm, experiment.seeds[0]) for arm in experiment.arms.values()])
+    return Smoke(experiment.name, [_try(arm, experiment.seeds[0], experiment.folder) for arm in experiment.arms.values()])
 
 
 @contextmanager
@@ -49,15 +51,16 @@ def _scratch() -> Iterator[Path]:
 
 
 @calm_libraries()
-def _try(arm: Arm, seed: int) -> dict[str, Any]:
+def _try(arm: Arm, seed: int, runs: Path) -> dict[str, Any]:
     started = time.perf_counter()
     brief = arm.settings.training | {"max_steps": 1, "save_steps": 1, "save_strategy": "steps", "report_to": "none"}
     if arm.settings.data.eval is not None:
         brief |= {"eval_strategy": "steps", "eval_steps": 1}
-    short = arm.settings.model_copy(update={"training": brief})
-    arm = Arm(arm.name, short, arm.changes, arm.hash)
+    once = arm.settings.selection.model_copy(update={"average": None})  # two checkpoints are all that there will be
+    short = arm.settings.model_copy(update={"training": brief, "selection": once})
     material = gather(short)
     with _scratch() as folder:
+        material = tried(material, request(short, runs), folder)
         look_ahead(material, seed, folder)
         for steps in (1, 2):  # the second goes on from the first one's checkpoint
             say(f"smoke {arm.name}: step {steps}")
@@ -65,7 +68,7 @@ def _try(arm: Arm, seed: int) -> dict[str, Any]:
             model = make_model(material, seed, folder)
             trainer = make_trainer(material, model, seed, folder)
             trainer.train(resume_from_checkpoint=True)
-        save_model(trainer, folder / "model")
+        save_model(trainer, folder / "model", checkpoints(folder) if arm.settings.selection.average else ())
         measured = measure_run(material, seed, folder) if material.eval is not None else {}
     return {
         "arm": arm.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -57,3 +59,43 @@ class SelectionConfig(Section):
     num_examples: Annotated[int, Field(ge=1)] | None = None
     """Judge on the first so many examples of `data.eval`, the same ones each time. By default the loss takes all,
     and a figure that has to generate answers the first 64."""
+    average: Annotated[int, Field(ge=2)] | None = None
+    """The model is the mean of the weights of the last so many checkpoints, that of the last step among them; without
+    it, the last step's alone. `training.save_total_limit` must keep so many."""
+
+    def averaging_problem(self, training: Mapping[str, Any]) -> tuple[tuple[str, str], str] | None:
+        """Which key keeps the checkpoints from being there to average, and why; `training` with all its defaults."""
+        num, kept = self.average, training.get("save_total_limit")
+        if num is None:
+            return None
+        if self.metric is not None:
+            return ("selection", "average"), f"is {num}, and `selection.metric` chooses one checkpoint; leave one out"
+        if training["save_strategy"] == "no":
+            return ("training", "save_strategy"), f"is no, and `selection.average: {num}` needs checkpoints; set steps"
+        if kept is not None and kept < num:
+            message = f"is {kept}, and `selection.average` needs the last {num} checkpoints; set it to {num} or more"
+            return ("training", "save_total_limit"), message
+        steps = training.get("max_steps", -1)
+        if steps > 0 and training["save_strategy"] == "steps":
+            return self.too_few(steps, training["save_steps"])
+        return None
+
+    def too_few(self, steps: int, save_steps: float) -> tuple[tuple[str, str], str] | None:
+        """The same where it is known how many steps a run has."""
+        found = num_checkpoints(steps, save_steps)
+        if self.average is None or found >= self.average:
+            return None
+        message = (
+            f"is {self.average}, but {steps} steps with `training.save_steps: {save_steps:g}` make {found} checkpoint"
+            f"{'s' if found != 1 else ''}; save more often"
+        )
+        return ("selection", "average"), message
+
+
+def num_checkpoints(steps: int, save_steps: float) -> int:
+    """How many checkpoints a run of so many steps saves; an interval below 1 is a share of them.
+
+    >>> num_checkpoints(46, 10), num_checkpoints(40, 10), num_checkpoints(40, 0.1)
+    (5, 4, 10)
+    """
+    return math.ceil(steps / (save_steps if save_steps >= 1 else max(1, math.ceil(save_steps * steps))))
