@@ -188,7 +188,7 @@ def test_admission_is_nested_and_ends_on_all(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["stages", "competence"])
 def test_while_a_set_stands_each_of_it_is_drawn_as_often(name: str) -> None:
-    """So the weights of a curriculum are uniform over a growing set, and their entropy, log of its size, never falls."""
+    """So its weights are uniform over a growing set, and their entropy, the log of its size, never falls."""
     order = ORDERS[name]()
     inside = admitted(order, 0.2)
     assert 1 < len(inside) < N

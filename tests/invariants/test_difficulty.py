@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from curricle import DifficultyScorer
 from curricle.difficulty.matching import by_depth, by_likeness, cka
 from curricle.difficulty.scores import scores
 from curricle.difficulty.spaces import differences, fit_cloud, fit_edge, ridge_map, rotation, unit_ranks
@@ -65,6 +66,16 @@ def test_ridge_sees_none_either_as_its_penalty_goes() -> None:
     found = [float(difference("ridge", "l2", (known, known), (new, new), one).mean()) for one in penalties]
     assert found == sorted(found, reverse=True)
     assert found[-1] < 1e-4
+
+
+@pytest.mark.parametrize("normalize", ["zscore", "rank"])
+def test_rounding_is_no_difficulty(normalize: Any) -> None:
+    """Of a model against itself all that is left is float32; standardised, it would order the data by nothing."""
+    known, new = states(CALIBRATION, 24, 0), states(SAMPLES, 24, 1)
+    layers = difference("rsa", "cosine", (known, known), (new, new + 1e-7)).numpy()
+    assert layers.any()
+    for values in scores(layers, [str(i) for i in range(SAMPLES)], normalize=normalize).values():
+        assert np.ptp(values) == 0
 
 
 # ---- rotations and scales
@@ -124,6 +135,16 @@ def test_procrustes_finds_a_rotation_back() -> None:
     one = states(CALIBRATION, 24, 0)[:, 0]
     turn = orthogonal(24)
     torch.testing.assert_close(rotation(one, one @ turn), turn, atol=1e-4, rtol=1e-4)
+
+
+def test_procrustes_leaves_what_the_nuclear_norm_says_and_no_rotation_leaves_less() -> None:
+    """|X R - Y|^2 = |X|^2 + |Y|^2 - 2 |X' Y|_* at the best R."""
+    edge, cloud = (side[:, 0].double() for side in related(24, CALIBRATION, 0))
+    best = (edge @ rotation(edge, cloud).double() - cloud).square().sum()
+    nuclear = torch.linalg.svdvals(edge.T @ cloud).sum()
+    torch.testing.assert_close(best, edge.square().sum() + cloud.square().sum() - 2 * nuclear, rtol=1e-5, atol=1e-5)
+    for seed in range(20):
+        assert (edge @ orthogonal(24, seed).double() - cloud).square().sum() > best
 
 
 def test_ranks_know_no_monotone_rescaling() -> None:
@@ -213,6 +234,16 @@ def test_scores_keep_their_order(normalize: Any, top_k: int) -> None:
     moved = scores(layers[order], ids, top_k=top_k, normalize=normalize)
     for name, values in found.items():
         np.testing.assert_allclose(moved[name], values[order], atol=1e-6)
+
+
+def test_the_sources_scorer_gives_the_scores_of_the_label_file() -> None:
+    layers = np.random.default_rng(0).lognormal(size=(40, 5)).astype(np.float32)
+    many = [dict(enumerate(row)) for row in layers.tolist()]
+    expected = scores(layers, [str(i) for i in range(40)], top_k=2)
+    scorer = DifficultyScorer(num_layers=5, top_k=2).fit(many)
+    for name, values in expected.items():
+        found = [scorer.compute_difficulty_scores(one)[name] for one in many]
+        np.testing.assert_allclose(found, values, atol=1e-5)
 
 
 # ---- layers

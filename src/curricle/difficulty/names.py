@@ -32,7 +32,7 @@ from .config import FEWEST, DifficultyConfig, Space
 from .lens import Lens, kl, kl_bytes, refuse_other_vocabulary
 from .matching import by_depth, by_likeness
 from .measure import warn_if_smaller
-from .scores import SCORES, scores
+from .scores import ROUNDING, SCORES, scores
 from .spaces import Side, differences, fit_cloud, fit_edge
 from .states import StateReader, num_layers
 
@@ -216,7 +216,7 @@ class DifficultyScorer:
         """Standardise each layer by these differences, one mapping a sample."""
         layers_nl = np.stack([self._row(one) for one in many])
         spread_l = layers_nl.std(0)
-        self._scale = layers_nl.mean(0), np.where(spread_l > 1e-12, spread_l, 1.0)
+        self._scale = layers_nl.mean(0), np.where(spread_l > ROUNDING, spread_l, 1.0)
         return self
 
     def compute_difficulty_scores(self, layer_diffs: Mapping[int, float]) -> dict[str, float]:

@@ -23,6 +23,9 @@ Floats = npt.NDArray[np.float32]
 Normalize = Literal["zscore", "rank", "none"]
 
 SCORES = ("mean", "max", "topk_mean", "weighted_mean")
+ROUNDING = 1e-6
+"""A spread below this is that of float32, which standardising would blow up to a difficulty: a model is compared with
+itself, or a layer is the same in both."""
 
 
 def scores(
@@ -52,9 +55,10 @@ def normalized(layers_nl: Floats, how: Normalize) -> npt.NDArray[np.float64]:
     values = layers_nl.astype(np.float64)
     if how == "none":
         return values
+    spread_l = values.std(0)
+    values = np.where(spread_l > ROUNDING, values, values.mean(0))
     if how == "zscore":
-        spread = values.std(0)
-        return (values - values.mean(0)) / np.where(spread > 1e-12, spread, 1.0)
+        return (values - values.mean(0)) / np.where(spread_l > ROUNDING, spread_l, 1.0)
     from scipy.stats import rankdata
 
     return (rankdata(values, axis=0) - 1) / max(1, len(values) - 1)
