@@ -16,7 +16,7 @@ from .curves import colour, key
 from .foreign import foreign_answers
 from .histories import histories
 from .samples import Samples, packed, read_samples
-from .words import SIGNS, decimals_for, flat, percent, plural, setting, summary
+from .words import decimals_for, flat, percent, plural, setting, summary
 
 FIRST = 5
 """Examples that are in the pages as plain text: all there is without JavaScript, and what Markdown shows."""
@@ -44,7 +44,6 @@ def gather(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "numbers": numbers,
         "keys": {name: Markup(key(number)) for name, number in numbers.items()},
         "colours": {name: colour(number) for name, number in numbers.items()},
-        "signs": SIGNS,
         "decimals": {metric.name: decimals_for(comparison, metric.name) for metric in comparison.metrics},
         "seeds": tables.seeds_table(comparison),
         "differing": tables.differing(comparison),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,18 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
 
 
 def _html(page: dict[str, Any]) -> str:
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    sources = f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    style, script = (HERE / "page.css").read_text(encoding="utf-8"), (HERE / "page.js").read_text(encoding="utf-8")
+    return self_contained("report.html.jinja", page, style, script)
+
+
+def self_contained(
+    template: str, page: dict[str, Any], style: str, script: str = "", folders: Sequence[Path] = (HERE,)
+) -> str:
+    """A page with its style and script within; its policy lets the browser load nothing and run nothing else."""
+    sources = f"style-src '{_hash(style)}'" + (f"; script-src '{_hash(script)}'" if script else "")
     policy = f"default-src 'none'; {sources}; base-uri 'none'; form-action 'none'"
-    template = _environment(autoescape=True).get_template("report.html.jinja")
-    return template.render(page, style=Markup(style), script=Markup(script), policy=Markup(policy))
+    found = _environment(autoescape=True, folders=folders).get_template(template)
+    return found.render(page, style=Markup(style), script=Markup(script), policy=Markup(policy))
 
 
 def _hash(text: str) -> str:
@@ -49,10 +57,11 @@ def _markdown(page: dict[str, Any]) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def _environment(autoescape: bool) -> Environment:
+def _environment(autoescape: bool, folders: Sequence[Path] = (HERE,)) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=autoescape, undefined=StrictUndefined, keep_trailing_newline=True
+        loader=FileSystemLoader(folders), autoescape=autoescape, undefined=StrictUndefined, keep_trailing_newline=True
     )
+    environment.globals["signs"] = words.SIGNS
     environment.filters |= {
         "number": words.number,
         "p_value": words.p_value,
