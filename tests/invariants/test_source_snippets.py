@@ -6,6 +6,7 @@ Only the imports differ, and what the source leaves to its reader is there: mode
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,22 @@ for epoch in range(num_epochs):
         loss.backward()
         optimizer.step()
 '''  # fmt: skip  # noqa: W293
+
+INTEGRATE = """
+# Phase 3 학습 부분 수정
+if args.use_curriculum:
+    train_loader = create_curriculum_dataloader(
+        base_dataset=train_dataset,
+        difficulties=difficulties,  # 사전 계산된 난이도
+        config=curriculum_config,
+        epoch=epoch,
+        current_loss=avg_loss,
+        batch_size=args.batch_size,
+        num_layers=model.target_num_layers,
+    )
+else:
+    train_loader = DataLoader(train_dataset, batch_size=args.batch_size)
+"""
 
 
 def run(snippet: str, **known: Any) -> dict[str, Any]:
@@ -183,3 +200,27 @@ def test_the_training_loop(labelled: Path, monkeypatch: pytest.MonkeyPatch, stra
     paced = 3 + 3 + 4  # a share of 0.25, 0.30, 0.35 of 40 rows, in batches of 4: the loss is always below 2
     batches = {"easy_to_hard": 30, "layer_wise_progressive": 4 + 7 + 10, "dynamic_pacing": paced, "hybrid": paced}
     assert len(seen) == batches[strategy]
+
+
+@pytest.mark.parametrize("use_curriculum", [True, False])
+def test_a_script_that_had_a_loader(labelled: Path, monkeypatch: pytest.MonkeyPatch, use_curriculum: bool) -> None:
+    """`train_dialogue_lora.py`, which the source says to change here; what `...` stands for is a batch size."""
+    from curricle import CurriculumConfig, MetaTokenDifferenceAnalyzer
+
+    monkeypatch.chdir(labelled)
+    names = run(
+        INTEGRATE,
+        DataLoader=torch.utils.data.DataLoader,
+        args=SimpleNamespace(use_curriculum=use_curriculum, batch_size=5),
+        model=SimpleNamespace(target_num_layers=28),
+        train_dataset=[{"x": float(row)} for row in range(40)],
+        difficulties=MetaTokenDifferenceAnalyzer.load_difficulties("curriculum/data/difficulty_labels.json"),
+        curriculum_config=CurriculumConfig(strategy="layer_wise_progressive"),
+        epoch=0,
+        avg_loss=None,
+    )
+    batches = list(names["train_loader"])
+    assert sum(len(batch["x"]) for batch in batches) == (14 if use_curriculum else 40)
+    assert all(("difficulty_info" in batch) == use_curriculum for batch in batches)
+    if use_curriculum:
+        assert batches[0]["difficulty_info"]["teaches"].sum(1).tolist() == [10] * 5  # ceil(28 / 3)
