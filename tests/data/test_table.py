@@ -58,6 +58,18 @@ def test_a_table_in_memory_equals_the_one_on_disk(tmp_path: Path) -> None:
     assert mapped.domain_names == held.domain_names
 
 
+@pytest.mark.parametrize("taken", [[1, 0, 1], [0, 1, 0], [1, 1, 1]], ids=str)
+def test_some_examples_of_a_table(tmp_path: Path, taken: list[int]) -> None:
+    some = written(tmp_path).select(np.array(taken, dtype=bool))
+    alone = TokenTable.from_examples([one for one, is_taken in zip(examples(), taken, strict=True) if is_taken])
+    for name in ("tokens", "supervised", "offsets", "num_supervised", "sources"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(alone, name))
+    assert list(some.ids) == list(alone.ids)
+    assert [some.domain_names[d] for d in some.domains] == [
+        one.domain or "(none)" for one in examples() if one.id in list(some.ids)
+    ]
+
+
 def test_labels_repeat_the_tokens_or_hide_them() -> None:
     table = TokenTable.from_lists([[5, 6, 7], [8, 9]], [[-100, 6, -100], [8, 9]], ids=["x", "y"])
     assert table.supervised.tolist() == [False, True, False, False, True]

@@ -106,6 +106,20 @@ class TokenTable:
             sources=self.sources[:num],
         )
 
+    def select(self, taken_n: npt.NDArray[np.bool_]) -> TokenTable:
+        """The examples that are marked, in this table's order, copied."""
+        taken_t = np.repeat(taken_n, self.lengths)
+        return replace(
+            self,
+            tokens=np.asarray(self.tokens[taken_t]),
+            supervised=np.asarray(self.supervised[taken_t]),
+            offsets=_offsets(self.lengths[taken_n]),
+            num_supervised=self.num_supervised[taken_n],
+            ids=Ids(self.ids.raw[taken_n]),
+            domains=self.domains[taken_n],
+            sources=self.sources[taken_n],
+        )
+
     @classmethod
     def load(cls, folder: str | Path) -> TokenTable:
         """Map a table that a `TableWriter` wrote."""
