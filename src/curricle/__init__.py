@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .experiments.compare import compare
     from .experiments.evaluate import evaluate
     from .experiments.predict import predict
+    from .experiments.probe import probe
     from .experiments.recipe import Recipe
     from .experiments.run import run, train
     from .experiments.score import score
@@ -47,6 +48,7 @@ __all__ = [
     "export",
     "predict",
     "prepare",
+    "probe",
     "run",
     "score",
     "train",
@@ -73,6 +75,7 @@ _HOMES = {
     "export": "training.export",
     "predict": "experiments.predict",
     "prepare": "data.prepare",
+    "probe": "experiments.probe",
     "run": "experiments.run",
     "score": "experiments.score",
     "train": "experiments.run",
