@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..curriculum.labels import Labels, write_labels
 from ..curriculum.labels_json import export_json
 from ..data.config import DataConfig
 from ..difficulty.config import DifficultyConfig
-from ..errors import ModelError
+from ..errors import CurricleError, ModelError
 from ..models.config import ModelConfig
 from ..runtime.files import sha256_file
 from ..runtime.fingerprint import fingerprint
@@ -70,7 +71,13 @@ class Scoring:
         after a kill; the processes of a torchrun share them."""
         folder = output.with_name(f".{output.name}.parts") / self.fingerprint
         folder.mkdir(parents=True, exist_ok=True)
-        labels = self._measure(folder, use_cpu)
+        try:
+            labels = self._measure(folder, use_cpu)
+        except CurricleError:
+            with suppress(OSError):  # parts that were made stay, an empty folder goes
+                folder.rmdir()
+                folder.parent.rmdir()
+            raise
         if is_main():
             if output.suffix == ".json":
                 export_json(labels, output)
@@ -166,9 +173,7 @@ def saved_model(name: str, config: DifficultyConfig, like: ModelConfig | None = 
     recipe loads it."""
     run = run_folder(Path(name)) if Path(name).is_dir() else None
     if run is not None:
-        name = str(run / "model")
-        if not (run / "model" / "config.json").is_file():
-            raise ModelError(f"{run} has no whole model; `curricle export` merges an adapter into one")
+        name = _whole(run)
     if name.startswith("nano:"):
         raise ModelError(f"{name} is made for a recipe; difficulty needs two models that are saved")
     how = {"name_or_path": name, "dtype": config.dtype}
@@ -176,3 +181,16 @@ def saved_model(name: str, config: DifficultyConfig, like: ModelConfig | None = 
         return place_base(ModelConfig.model_validate(how))
     without: dict[str, Any] = {"adapter": None, "lora_gen": None, "quantization": None, "shape": {}}
     return place_base(like.model_copy(update=how | without))
+
+
+def _whole(run: Path) -> str:
+    """The model of a run, if it has one of its own."""
+    model = run / "model"
+    if (model / "config.json").is_file():
+        return str(model)
+    if not model.is_dir():
+        raise ModelError(f"{run} has no model yet: its training is not finished; run its recipe again to go on")
+    found, command = "an adapter", f"curricle export {run} -o DIR"
+    if (model / "lora_gen.json").is_file():
+        found, command = "a LoRA generator", f"curricle lora-gen export {run} --system-prompt TEXT -o DIR --merge"
+    raise ModelError(f"{run} has {found}, no whole model to read states of; write one with `{command}`, and name DIR")
