@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 import curricle
-from curricle.curriculum.labels import read_labels
+from curricle.curriculum.labels import read_labels, write_labels
+from curricle.errors import DataError, ModelError, RecipeError, RunError
+from curricle.experiments.material import gather
+from curricle.experiments.plan import Plan
+from curricle.experiments.resolve import Arm, resolve, same_training
+from curricle.experiments.smoke import Smoke
 from curricle.runtime.files import read_json
 from difficulty.nano_pair import save_pair, write_rows
 
@@ -78,3 +83,193 @@ def test_arms_and_seeds_share_what_is_made_once(models: dict[str, str], capsys: 
     curricle.run(asked, arms=["mean"], seeds=[2])
     assert made() == [path]
     assert path.stat().st_mtime_ns == written
+
+
+def test_other_settings_are_other_files(models: dict[str, str]) -> None:
+    arms = {"cosine": {}, "l2": {"difficulty": {"metric": "l2"}}, "edge": {"difficulty": {"edge": models["cloud"]}}}
+    curricle.run(recipe(models, arms=arms))
+    files = [read_labels(path) for path in made()]
+    assert sorted(labels.about["settings"]["metric"] for labels in files) == ["cosine", "cosine", "l2"]
+    assert sorted(labels.about["models"]["edge"]["layers"] for labels in files) == [3, 3, 5]
+
+
+def test_the_rows_are_read_as_the_recipe_reads_them(models: dict[str, str]) -> None:
+    write_rows(Path("more.jsonl"), 40, seed=1)
+    data = {"train": ["train.jsonl#20", {"path": "more.jsonl", "weight": 2}], "max_length": 64}
+    asked = recipe(models, data={**data, "fields": {"prompt": "completion", "completion": "prompt"}, "max_length": 200})
+    curricle.run(asked)
+    labels = read_labels(made()[0])
+    assert len(labels) == 60
+    table = gather(resolve(asked).arms["base"].settings).train
+    assert sorted(labels.ids.tolist()) == sorted(one.encode() for one in table.ids[:])
+    scored = curricle.score(
+        "more.jsonl", **models, output="alone.parquet", baselines=["loss"], overrides=["data.max_length=64"]
+    )
+    assert set(scored.labels.ids.tolist()).isdisjoint(labels.ids.tolist()), "without the recipe's fields"
+
+
+def test_a_file_by_name_is_made_once_and_is_the_one_of_score(models: dict[str, str]) -> None:
+    asked = recipe(models, curriculum={"labels": "here/l.parquet", **STAGES})
+    curricle.run(asked)
+    labels = read_labels("here/l.parquet")
+    assert cost_of("base") == labels.about["cost"]["columns"]["mean"] > 0
+    assert made() == []
+    again = curricle.score(
+        "train.jsonl",
+        **models,
+        output="here/l.parquet",
+        baselines=["length", "loss", "gap"],
+        overrides=["data.max_length=64"],
+    )
+    assert again.labels.about["fingerprint"] == labels.about["fingerprint"]
+    with pytest.raises(RecipeError, match=r"here/l.parquet holds labels of other data, models or settings"):
+        curricle.run(asked, ["difficulty.metric=l2", "name=other"])
+
+
+def test_a_file_of_another_tool_is_taken_as_it_is(models: dict[str, str]) -> None:
+    asked = recipe(models, curriculum={"labels": "l.parquet", **STAGES})
+    write_labels("l.parquet", gather(resolve(asked).base).train.ids, {"mean": range(NUM)})
+    curricle.run(asked)
+    assert list(read_labels("l.parquet").columns) == ["mean"]
+    assert cost_of("base") == 0
+
+
+def test_layers_of_their_own_go_by_labels_that_were_made(models: dict[str, str]) -> None:
+    asked = recipe(models, curriculum={"labels": "score", "strategy": "layer_specific"})
+    curricle.run({**asked, "model": {**asked["model"], "adapter": {"lora_r": 2}}})
+    assert cost_of("base") == read_labels(made()[0]).about["cost"]["columns"]["layers"]
+
+
+def test_an_interrupted_labelling_goes_on(models: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from curricle.difficulty.parts import Parts
+
+    fill, work = Parts.fill, list[str]()
+
+    def falls(self: Parts, *args: Any, **kwargs: Any) -> None:
+        if self.name == "losses-edge":
+            raise KeyboardInterrupt
+        fill(self, *args, **kwargs)
+
+    def counts(self: Parts, *args: Any, **kwargs: Any) -> None:
+        work.extend(self.name for _ in self.missing)
+        fill(self, *args, **kwargs)
+
+    monkeypatch.setattr(Parts, "fill", falls)
+    with pytest.raises(KeyboardInterrupt):
+        curricle.run(recipe(models))
+    assert made() == []
+    monkeypatch.setattr(Parts, "fill", counts)
+    curricle.run(recipe(models))
+    assert work == ["losses-edge"]
+    assert [path.suffix for path in Path("runs/l/labels").iterdir()] == [".parquet"]
+
+
+# ---- what a run is, with labels of its own
+
+
+def arm(asked: dict[str, Any], *sets: str) -> Arm:
+    return resolve(asked, sets).arms["base"]
+
+
+def held(one: Arm, *, without: bool = False) -> dict[str, Any]:
+    """What a run leaves behind; `without` the section, as before there was one."""
+    settings = one.settings.model_dump(mode="json")
+    if without:
+        del settings["difficulty"]
+    return {"hash": one.hash, "settings": settings}
+
+
+@pytest.mark.parametrize("labels", ["length", "data", "own.parquet"])
+def test_difficulty_is_no_part_of_a_run_that_does_not_go_by_it(models: dict[str, str], labels: str) -> None:
+    section = {} if labels == "own.parquet" else {"cloud": models["cloud"], "metric": "l2"}
+    plain = recipe(models, difficulty={}, curriculum={"labels": labels, **STAGES})
+    before, now = arm(plain), arm({**plain, "difficulty": section})
+    assert before.hash == now.hash
+    assert same_training(held(before, without=True), now)
+
+
+def test_difficulty_is_a_part_of_a_run_that_goes_by_it(models: dict[str, str]) -> None:
+    for labels in ("score", "own.parquet"):
+        asked = recipe(models, curriculum={"labels": labels, **STAGES})
+        assert not same_training(held(arm(asked)), arm(asked, "difficulty.metric=l2"))
+        assert same_training(held(arm(asked)), arm(asked, "difficulty.analyze=true"))
+        assert same_training(held(arm(asked)), arm(asked, "difficulty.analyze=true", "difficulty.probe_folds=2"))
+
+
+# ---- before and without making any
+
+
+def test_a_plan_says_what_is_made(models: dict[str, str]) -> None:
+    planned = curricle.run(recipe(models), plan=True)
+    assert isinstance(planned, Plan)
+    assert f"labels are made first: 40 rows scored by cloud {models['cloud']} and edge {models['edge']}" in str(planned)
+    assert not Path("runs/l").exists()
+    curricle.run(recipe(models))
+    assert f"labels: {made()[0]}, which is there" in str(curricle.run(recipe(models), plan=True))
+
+
+def test_an_order_is_looked_at_when_its_labels_are_there(models: dict[str, str]) -> None:
+    from curricle.experiments import inspect
+
+    with pytest.raises(RunError, match=r"no labels yet to order by; `curricle run` makes them: cloud .* and edge "):
+        inspect.order(recipe(models))
+    assert not Path("runs/l").exists()
+    curricle.run(recipe(models))
+    table = gather(resolve(recipe(models)).base).train
+    labels = read_labels(made()[0])
+    hard = dict(zip(labels.ids.tolist(), labels.columns["mean"].tolist(), strict=True))
+    third = sorted(hard.values())[NUM // 3]
+    shown = inspect.order(recipe(models, data={"train": "train.jsonl", "max_length": 64, "packing": "none"}), rows=2)
+    assert all(hard[name.encode()] <= third for row in shown.rows for name in row.examples)
+    assert len(table) == NUM
+
+
+def test_smoke_tries_scoring_on_a_few_rows(models: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(Path("train.jsonl"), 90)
+    tried = curricle.run(recipe(models), smoke=True)
+    assert isinstance(tried, Smoke)
+    assert "labels of 48 rows stand for those of all 90" in capsys.readouterr().err
+    assert not Path("runs/l").exists()
+
+
+# ---- mistakes
+
+
+def test_a_missing_file_without_a_cloud_says_both_ways_out(models: dict[str, str]) -> None:
+    asked = recipe(models, difficulty={}, curriculum={"labels": "l.parquet", **STAGES})
+    with pytest.raises(DataError, match=r"no label file l.parquet.*`curricle score`.*`difficulty.cloud`") as raised:
+        curricle.run(asked)
+    assert "\n" not in str(raised.value)
+    assert not Path("runs/l").exists()
+
+
+BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"difficulty": {}}, RecipeError, r"`curriculum.labels: score` needs .*`difficulty.cloud`.*`curricle score`"),
+    (
+        {"model": {"name_or_path": "nano:llama", "shape": {"vocab_size": 300}}},
+        RecipeError,
+        r"`difficulty.edge`: .*nano:llama has random weights.*toy:base",
+    ),
+    ({"difficulty": {"cloud": "toy:clowd"}}, ModelError, "no toy model called `toy:clowd`; did you mean `cloud`"),
+    ({"difficulty": {"cloud": "./nowhere"}}, ModelError, "no such folder"),
+    ({"curriculum": {**STAGES, "labels": "score", "column": "mtld"}}, RecipeError, "mtld.*it makes mean, max"),
+    ({"curriculum": {**STAGES, "labels": "l.json"}}, RecipeError, "l.json; .* ends in .parquet"),
+]
+
+
+@pytest.mark.parametrize(("change", "kind", "message"), BAD, ids=[message for *_, message in BAD])
+def test_mistakes_are_said_before_anything_is_made(
+    change: dict[str, Any], kind: type[Exception], message: str, models: dict[str, str]
+) -> None:
+    with pytest.raises(kind, match=message) as raised:
+        curricle.run(recipe(models, **change))
+    assert "\n" not in str(raised.value)
+    assert not Path("runs/l").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [("probe_folds=1", "no other rows"), ("probe_folds=2", "analyze: true")]
+)
+def test_folds_that_make_no_sense(change: str, message: str, models: dict[str, str]) -> None:
+    with pytest.raises(RecipeError, match=message):
+        resolve(recipe(models), [f"difficulty.{change}"])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _KEY = b"curricle"
-_DIGITS = 16
+ID_DIGITS = 16
 _CHUNK = 1 << 20
 
 Floats = npt.NDArray[np.float32]
@@ -97,7 +97,10 @@ def read_labels(path: str | Path) -> Labels:
     import pyarrow.parquet as pq
 
     if not Path(path).is_file():
-        raise DataError(f"there is no label file {path}; `curricle score` makes one")
+        raise DataError(
+            f"there is no label file {path}; `curricle score` makes one, and so does a run whose recipe names a large "
+            "model as `difficulty.cloud`"
+        )
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
@@ -221,10 +224,10 @@ def _keys(raw: RawIds) -> _Keys:
     for start in range(0, len(raw), _CHUNK):
         part = np.ascontiguousarray(raw[start : start + _CHUNK])
         letters = part.view(np.uint8).reshape(len(part), width)
-        values = _VALUE_OF[letters[:, :_DIGITS]]
-        named = (values < 16).all(axis=1) if width >= _DIGITS else np.zeros(len(part), dtype=bool)
-        if width > _DIGITS:
-            named &= np.isin(letters[:, _DIGITS], (0, ord("-")))
+        values = _VALUE_OF[letters[:, :ID_DIGITS]]
+        named = (values < 16).all(axis=1) if width >= ID_DIGITS else np.zeros(len(part), dtype=bool)
+        if width > ID_DIGITS:
+            named &= np.isin(letters[:, ID_DIGITS], (0, ord("-")))
         if not named.all():
             bad = bytes(part[int(np.argmin(named))]).decode(errors="replace")
             raise DataError(
@@ -247,8 +250,8 @@ def _as_strings(raw: RawIds) -> Any:
     """The ids as Arrow strings without a Python object for each."""
     import pyarrow as pa
 
-    cut = raw.astype(f"S{_DIGITS}")
-    offsets = np.arange(len(cut) + 1, dtype=np.int64) * _DIGITS
+    cut = raw.astype(f"S{ID_DIGITS}")
+    offsets = np.arange(len(cut) + 1, dtype=np.int64) * ID_DIGITS
     return pa.LargeStringArray.from_buffers(len(cut), pa.py_buffer(offsets), pa.py_buffer(cut.tobytes()))
 
 
@@ -259,11 +262,11 @@ def _raw_of(column: pa.ChunkedArray, path: str) -> RawIds:
     if column.null_count:
         raise DataError(f"{path}: {column.null_count} rows have no id")
     try:
-        fixed = pc.cast(pc.cast(column, pa.large_binary()), pa.binary(_DIGITS))
+        fixed = pc.cast(pc.cast(column, pa.large_binary()), pa.binary(ID_DIGITS))
     except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: column `id` holds something other than {_DIGITS} hex digits: {error}") from error
-    parts = [np.frombuffer(c.buffers()[1], dtype=f"S{_DIGITS}")[c.offset :][: len(c)] for c in fixed.chunks if len(c)]
-    return np.concatenate(parts) if parts else np.empty(0, dtype=f"S{_DIGITS}")
+        raise DataError(f"{path}: column `id` holds something other than {ID_DIGITS} hex digits: {error}") from error
+    parts = [np.frombuffer(c.buffers()[1], dtype=f"S{ID_DIGITS}")[c.offset :][: len(c)] for c in fixed.chunks if len(c)]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=f"S{ID_DIGITS}")
 
 
 def _numbers(column: Any) -> Floats:

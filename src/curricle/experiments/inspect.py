@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .resolve import Arm, resolve
+from .resolve import Arm, Experiment, resolve
 from .results import render
 
 if TYPE_CHECKING:
@@ -89,19 +89,19 @@ def masks(recipe: AnyRecipe, rows: int = 3, overrides: Sequence[str] = (), arm: 
     from ..data.inspect_masks import render_masks
     from .material import gather
 
-    material = gather(_arm(recipe, overrides, arm)[0].settings)
+    material = gather(_arm(recipe, overrides, arm).settings)
     return render_masks(material.train, material.tokenizer, rows)
 
 
 def packing(recipe: AnyRecipe, rows: int = 10, overrides: Sequence[str] = (), arm: str | None = None) -> Packing:
     """How the first rows of a run are packed."""
-    taken, num_examples, one_pass = _first_rows(*_arm(recipe, overrides, arm), rows)
+    taken, num_examples, one_pass = _first_rows(_chosen(recipe, overrides, arm), rows)
     return Packing(taken, num_examples, one_pass)
 
 
 def order(recipe: AnyRecipe, rows: int = 10, overrides: Sequence[str] = (), arm: str | None = None) -> Consumption:
     """Which examples the first rows of a run take. An order that follows losses is shown as if it had seen none."""
-    taken, num_examples, _ = _first_rows(*_arm(recipe, overrides, arm), rows)
+    taken, num_examples, _ = _first_rows(_chosen(recipe, overrides, arm), rows)
     return Consumption(taken, num_examples)
 
 
@@ -110,22 +110,31 @@ def data(recipe: AnyRecipe, overrides: Sequence[str] = (), arm: str | None = Non
     from ..data.inspection import inspect_data
     from ..data.sources import read_examples
 
-    config = _arm(recipe, overrides, arm)[0].settings.data
+    config = _arm(recipe, overrides, arm).settings.data
     return inspect_data(read_examples(config, "train"), read_examples(config, "eval") if config.eval else None)
 
 
-def _arm(recipe: AnyRecipe, overrides: Sequence[str], arm: str | None) -> tuple[Arm, int]:
-    """The arm that was named, or the first one, with the recipe's first seed."""
-    experiment = resolve(recipe, overrides).select([arm] if arm else None)
-    return next(iter(experiment.arms.values())), experiment.seeds[0]
+def _arm(recipe: AnyRecipe, overrides: Sequence[str], arm: str | None) -> Arm:
+    return _first_arm(_chosen(recipe, overrides, arm))
 
 
-def _first_rows(arm: Arm, seed: int, num_rows: int) -> tuple[list[TakenRow], int, StepPlan]:
+def _chosen(recipe: AnyRecipe, overrides: Sequence[str], arm: str | None) -> Experiment:
+    return resolve(recipe, overrides).select([arm] if arm else None)
+
+
+def _first_arm(experiment: Experiment) -> Arm:
+    """The arm that was named, or the first one."""
+    return next(iter(experiment.arms.values()))
+
+
+def _first_rows(experiment: Experiment, num_rows: int) -> tuple[list[TakenRow], int, StepPlan]:
     from ..training.batches import OrderedBatches, plan_steps
+    from .labelling import found, request
     from .material import gather, layout_of, rows_of, run_length
     from .ordering import make_order
 
-    material = gather(arm.settings)
+    arm, seed = _first_arm(experiment), experiment.seeds[0]
+    material = found(gather(arm.settings), request(arm.settings, experiment.folder))
     table, rows = material.train, rows_of(material)
     layout = replace(layout_of(material, seed), max_steps=run_length(material, seed).max_steps)
     batches = OrderedBatches(table, make_order(material, layout.max_steps, seed), rows, layout)

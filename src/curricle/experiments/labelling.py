@@ -11,12 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from ..curriculum.config import CurriculumConfig
-from ..curriculum.labels import read_about
+from ..curriculum.labels import ID_DIGITS, read_about, write_labels
+from ..difficulty.config import FEWEST
 from ..difficulty.scores import SCORES
-from ..errors import RecipeError
+from ..errors import RecipeError, RunError
 from ..runtime.progress import say
-from ..runtime.ranks import shared
+from ..runtime.ranks import barrier, is_main, shared
 from .recipe import SCORE, Settings
 from .scoring import Scoring, saved_model
 
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
 FOLDER = "labels"
 """Below the experiment's own folder."""
+FEW = 3 * FEWEST
+"""Rows of each file that are scored to try whether everything works."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,38 @@ def labelled(material: Material, asked: Request | None) -> Material:
         asked.path.parent.mkdir(parents=True, exist_ok=True)
         asked.scoring.write(asked.path, use_cpu=bool(material.settings.training.get("use_cpu")))
     return with_labels(material, asked.path)
+
+
+def found(material: Material, asked: Request | None) -> Material:
+    """The same with a label file that is there; where labels are missing, who makes them."""
+    if asked is not None and not asked.there:
+        raise RunError(f"there are no labels yet to order by; `curricle run` makes them: {asked}")
+    return labelled(material, asked)
+
+
+def tried(material: Material, asked: Request | None, scratch: Path) -> Material:
+    """The same to try whether everything works: a few rows are scored, and their labels stand for those of all."""
+    if asked is None or asked.there:
+        return labelled(material, asked)
+    scoring = asked.scoring
+    if scoring.anchors is None:
+        scoring = replace(scoring, config=scoring.config.model_copy(update={"num_calibration": None}))
+    few = min(FEW, scoring.rows.limit or FEW)
+    scoring = replace(scoring, rows=scoring.rows.model_copy(update={"limit": few}))
+    labels = scoring.write(scratch / "few.parquet", use_cpu=bool(material.settings.training.get("use_cpu")))
+    ids, path = row_ids(material), scratch / "labels.parquet"
+    say(f"smoke: labels of {len(labels)} rows stand for those of all {len(ids):,}, which a run makes: {asked}")
+    in_turn = np.arange(len(ids)) % len(labels)
+    columns = {name: values[in_turn] for name, values in labels.columns.items()}
+    if is_main():
+        write_labels(path, ids, columns, None if labels.layers is None else labels.layers[in_turn])
+    barrier()
+    return with_labels(material, path)
+
+
+def row_ids(material: Material) -> npt.NDArray[np.bytes_]:
+    """Of the training rows, each once: windows of one row, and turns, have its id and a number."""
+    return np.unique(np.array(material.train.ids[:], dtype=f"S{ID_DIGITS}"))
 
 
 def with_labels(material: Material, path: Path) -> Material:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..planning.memory import MemoryEstimate, ModelShape, estimate_memory
+from ..runtime.progress import counted
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import world_size
 from ..training.arguments import uses_bf16
 from ..training.batches import pool_of, rows_per_step
+from .labelling import request, row_ids
 from .material import Material, gather, layout_of, plan_rows, rows_of
 from .resolve import Arm, Experiment
 from .results import render
@@ -54,11 +57,13 @@ class Plan:
 def plan_experiment(experiment: Experiment) -> Plan:
     """Encode the data and count; no model is loaded, no weight is made."""
     return Plan(
-        experiment.name, experiment.seeds, [_plan_arm(arm, experiment.seeds[0]) for arm in experiment.arms.values()]
+        experiment.name,
+        experiment.seeds,
+        [_plan_arm(arm, experiment.seeds[0], experiment.folder) for arm in experiment.arms.values()],
     )
 
 
-def _plan_arm(arm: Arm, seed: int) -> ArmPlan:
+def _plan_arm(arm: Arm, seed: int, folder: Path) -> ArmPlan:
     material = gather(arm.settings)
     training, table = arm.settings.training, material.train
     plan = plan_rows(material, seed)
@@ -78,7 +83,17 @@ def _plan_arm(arm: Arm, seed: int) -> ArmPlan:
         "documents/row": plan.documents_per_row,
         "repeats": max(0, round(documents - pool_of(table, rows_of(material), seed).num_distinct(epochs))),
     }
-    return ArmPlan(arm.name, row, _memory(material, plan.fill), material.remarks())
+    return ArmPlan(arm.name, row, _memory(material, plan.fill), [*material.remarks(), *_labels(material, folder)])
+
+
+def _labels(material: Material, folder: Path) -> list[str]:
+    """What the run scores before it trains."""
+    asked = request(material.settings, folder)
+    if asked is None:
+        return []
+    if asked.there:
+        return [f"labels: {asked.path}, which is there"]
+    return [f"labels are made first: {counted(len(row_ids(material)), 'row')} scored by {asked}"]
 
 
 def _memory(material: Material, fill: float) -> MemoryEstimate:

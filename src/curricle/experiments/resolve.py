@@ -64,6 +64,11 @@ class Experiment:
     comparison: ComparisonConfig = field(default_factory=ComparisonConfig)
     checks: tuple[CheckConfig, ...] = ()
 
+    @property
+    def folder(self) -> Path:
+        """Where its runs lie."""
+        return Path("runs") / self.name
+
     def select(self, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> Experiment:
         """Only these arms; these seeds in place of the recipe's."""
         chosen = self.arms

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 AnyRecipe = str | Path | Mapping[str, Any] | Recipe
 
-RUNS = Path("runs")
 LIMIT = "ddp_timeout"
 _MEASURING = ("`evaluation", "`generation")
 """Keys that may change after a run, unless its checkpoint was chosen by them."""
@@ -93,7 +92,7 @@ def _carry_out(
     _meet(asked)
     if smoke:
         return smoke_experiment(asked)
-    folder = RUNS / asked.name
+    folder = asked.folder
     with hold(folder):
         jobs = [
             _job(folder / arm.name / f"seed-{seed}", arm, seed, force, measure)

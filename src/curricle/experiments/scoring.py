@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from ..data.config import DataConfig
 from ..difficulty.config import DifficultyConfig
 from ..errors import CurricleError, ModelError
 from ..models.config import ModelConfig
-from ..runtime.files import sha256_file
+from ..models.identity import weights_fingerprint
 from ..runtime.fingerprint import fingerprint
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..difficulty.reader import Reader
     from ..difficulty.samples import Role, Samples
 
-VERSION = 1
+VERSION = 2
 """Changes when the same input would give other labels."""
 
 
@@ -147,17 +147,9 @@ class Scoring:
     def _weights(self, role: Role) -> str:
         """Of a folder its files, wherever it lies; of a name on the hub the name and the revision."""
         config = self.models[role]
-        folder = Path(config.name_or_path)
-        files = sorted([*folder.glob("config.json"), *folder.glob("*.safetensors")]) if folder.is_dir() else []
-        if not files:
-            return fingerprint(config.name_or_path, config.revision)
-        return fingerprint([(file.name, _hash(file, file.stat().st_mtime_ns)) for file in files])
-
-
-@lru_cache(maxsize=256)
-def _hash(file: Path, written: int) -> str:
-    """Of a file as it was at that time: arms that score by one model read its weights once for this."""
-    return sha256_file(file)
+        if Path(config.name_or_path).is_dir():
+            return str(weights_fingerprint(config))
+        return fingerprint(config.name_or_path, config.revision)
 
 
 def _one_label_a_row(data: DataConfig) -> DataConfig:
@@ -179,8 +171,8 @@ def saved_model(name: str, config: DifficultyConfig, like: ModelConfig | None = 
     how = {"name_or_path": name, "dtype": config.dtype}
     if like is None:
         return place_base(ModelConfig.model_validate(how))
-    without: dict[str, Any] = {"adapter": None, "lora_gen": None, "quantization": None, "shape": {}}
-    return place_base(like.model_copy(update=how | without))
+    without: dict[str, Any] = {"adapter": None, "lora_gen": None, "quantization": None, "pad_token": None}
+    return place_base(like.model_copy(update=how | without | {"shape": {}}))
 
 
 def _whole(run: Path) -> str:

@@ -38,7 +38,9 @@ class Smoke:
 
 def smoke_experiment(experiment: Experiment) -> Smoke:
     """Each arm with its first seed, in a folder that is thrown away."""
-    return Smoke(experiment.name, [_try(arm, experiment.seeds[0], experiment.folder) for arm in experiment.arms.values()])
+    return Smoke(
+        experiment.name, [_try(arm, experiment.seeds[0], experiment.folder) for arm in experiment.arms.values()]
+    )
 
 
 @contextmanager
