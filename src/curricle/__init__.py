@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .data.prepare import prepare
     from .difficulty.names import DifficultyScorer, MetaTokenExtractor
     from .errors import CurricleError
+    from .experiments.analysis.analyze import analyze
     from .experiments.analyzer import MetaTokenDifferenceAnalyzer
     from .experiments.compare import compare
     from .experiments.evaluate import evaluate
@@ -42,6 +43,7 @@ __all__ = [
     "Recipe",
     "SFTTrainer",
     "Trainer",
+    "analyze",
     "compare",
     "create_curriculum_dataloader",
     "evaluate",
@@ -69,6 +71,7 @@ _HOMES = {
     "Recipe": "experiments.recipe",
     "SFTTrainer": "training.sft",
     "Trainer": "training.hf",
+    "analyze": "experiments.analysis.analyze",
     "compare": "experiments.compare",
     "create_curriculum_dataloader": "training.sampling",
     "evaluate": "experiments.evaluate",

@@ -14,7 +14,7 @@ import typer
 
 from ..errors import CurricleError
 from ..runtime.ranks import rank, world_size
-from . import compare, data, doctor, inspect, lora_gen, model, probe, recipe, score, train, use, watch
+from . import analyze, compare, data, doctor, inspect, lora_gen, model, probe, recipe, score, train, use, watch
 from .options import help_when_bare
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
@@ -35,6 +35,7 @@ for command in (
     watch.watch,
     compare.compare,
     score.score,
+    analyze.analyze,
     probe.probe,
     use.evaluate,
     use.predict,

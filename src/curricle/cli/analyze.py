@@ -1,0 +1,56 @@
+"""`curricle analyze`: what is in a label file, and does it foresee real difficulty?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Overrides, show
+
+Labels = Annotated[
+    list[Path], typer.Argument(metavar="LABELS", help="A label file, or several of the same rows, to compare them.")
+]
+Against = Annotated[
+    Path | None, typer.Option("--against", metavar="FILE", help="A label file that has real difficulty, by id.")
+]
+Target = Annotated[
+    str, typer.Option("--target", metavar="COLUMN", help="The column that is real difficulty; probe when not given.")
+]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="Write analysis.json and report.html there.")
+]
+Data = Annotated[
+    Path | None, typer.Option("--data", metavar="DATA", help="The labelled rows, if they are elsewhere by now.")
+]
+Recipe = Annotated[Path | None, typer.Option("--recipe", metavar="RECIPE", help="Read the rows as this recipe says.")]
+Force = Annotated[bool, typer.Option("--force", help="Write into a folder that holds something else.")]
+
+
+def analyze(
+    labels: Labels,
+    against: Against = None,
+    target: Target = "probe",
+    output: Output = None,
+    recipe: Recipe = None,
+    data: Data = None,
+    overrides: Overrides = None,
+    force: Force = False,
+) -> None:
+    """Look into label files: layers, spreads, agreement, the hardest and easiest rows.
+
+    Against real difficulty every column gets its rank correlation, also given length, the AUC and the accuracy of the
+    harder half, each with an interval; then whether the best score beats the best simple baseline.
+
+    \b
+    Example:
+      curricle analyze labels.parquet -o analysis
+      curricle analyze labels.parquet --against probe.parquet -o analysis
+      curricle analyze l2.parquet cosine.parquet kl.parquet --against probe.parquet
+
+    In Python: curricle.analyze("labels.parquet", against="probe.parquet", output="analysis")
+    """
+    from ..experiments.analysis.analyze import analyze as look
+
+    show(look(labels, against, target, output, recipe, data, overrides or [], force))

@@ -1,0 +1,118 @@
+"""What the labels say by themselves: spreads, layers, agreement, and which examples stand at the ends."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...difficulty.config import BASELINES
+from ...difficulty.scores import SCORES, normalized
+from ..comparison.shape import Interval
+from .read import Floats, Table, Target
+from .samples import Text
+from .shape import Agreement, ColumnInfo, Extremes, Kind, LayerInfo, LayersInfo, SampleInfo, Spread
+from .statistics import Ranks, matrix, skew, spearman
+
+QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+MOST_BINS = 30
+MOST_LAYERS = 3
+"""Named as those that differ most."""
+SHOWN = 10
+"""Examples of each end."""
+
+
+def kind_of(column: str) -> Kind:
+    """By its own name: what comes before a dot is the file's."""
+    own = column.rpartition(".")[2]
+    return "meta token" if own in SCORES else "baseline" if own in BASELINES else "other"
+
+
+def spread(values_n: Floats) -> Spread:
+    known = values_n[np.isfinite(values_n)]
+    unknown = len(values_n) - len(known)
+    if not len(known):
+        return Spread(0, unknown, np.nan, np.nan, np.nan, {str(q): np.nan for q in QUANTILES})
+    quantiles = {str(q): float(at) for q, at in zip(QUANTILES, np.quantile(known, QUANTILES), strict=True)}
+    return Spread(len(known), unknown, float(known.mean()), float(known.std()), skew(known), quantiles)
+
+
+def describe(name: str, values_n: Floats) -> ColumnInfo:
+    known = values_n[np.isfinite(values_n)]
+    counts, edges = np.histogram(known, bins=_bins(known)) if len(known) else (np.zeros(0), np.zeros(0))
+    return ColumnInfo(name, kind_of(name), spread(values_n), [float(e) for e in edges], [int(c) for c in counts])
+
+
+def _bins(known: Floats) -> int:
+    """Freedman and Diaconis: wide enough for the examples there are."""
+    quarter, three = np.quantile(known, [0.25, 0.75])
+    width = 2 * (three - quarter) / len(known) ** (1 / 3)
+    return int(np.clip(np.ceil(np.ptp(known) / width), 5, MOST_BINS)) if width > 0 else 10
+
+
+def describe_layers(table: Table, target: Target | None) -> list[LayersInfo]:
+    return [_layers(file, layers_nl, target) for file, layers_nl in table.layers.items()]
+
+
+def _layers(file: str, layers_nl: Floats, target: Target | None) -> LayersInfo:
+    known = np.isfinite(layers_nl).all(1)
+    raw_nl = layers_nl[known]
+    scaled_nl = normalized(raw_nl.astype(np.float32), "zscore")
+    num = raw_nl.shape[1]
+    largest = np.bincount(scaled_nl.argmax(1), minlength=num) / max(1, len(raw_nl))
+    infos = [
+        LayerInfo(
+            layer + 1,
+            spread(raw_nl[:, layer]),
+            spread(scaled_nl[:, layer]),
+            float(largest[layer]),
+            None if target is None else _with_target(raw_nl[:, layer], target.values_n[known]),
+        )
+        for layer in range(num)
+    ]
+    order = np.argsort(-raw_nl.mean(0), kind="stable")[:MOST_LAYERS]
+    return LayersInfo(file, infos, [int(layer) + 1 for layer in order])
+
+
+def _with_target(values_n: Floats, target_n: Floats) -> Interval | None:
+    known = np.isfinite(target_n)
+    found = spearman(Ranks(values_n[known]), Ranks(target_n[known]))
+    return None if found is None else found.interval()
+
+
+def agreement(table: Table, target: Target | None) -> Agreement:
+    columns = dict(table.columns)
+    if target is not None:
+        columns[target.name] = target.values_n
+    return Agreement(list(columns), matrix(list(columns.values())))
+
+
+# ---- the ends -------------------------------------------------------------------------------------------------------
+
+
+def leading(table: Table) -> str:
+    """The column that the ends are taken by: `mean` of the first file, else the first there is."""
+    names = list(table.columns)
+    own = [name for name in names if name.rpartition(".")[2] == "mean"]
+    return next(iter(own or [name for name in names if kind_of(name) == "meta token"] or names))
+
+
+def ends(table: Table) -> tuple[list[int], list[int]]:
+    """Places of the hardest, hardest first, and of the easiest, easiest first; none is in both."""
+    values_n = table.columns[leading(table)]
+    known = np.flatnonzero(np.isfinite(values_n))
+    order = known[np.argsort(values_n[known], kind="stable")]
+    num = min(SHOWN, len(order) // 2)
+    return [int(i) for i in order[::-1][:num]], [int(i) for i in order[:num]]
+
+
+def extremes(table: Table, target: Target | None, texts: dict[str, Text], note: str) -> Extremes:
+    columns = dict(table.columns)
+    if target is not None:
+        columns[target.name] = target.values_n
+    hard, easy = ([_sample(table, columns, i, texts) for i in side] for side in ends(table))
+    return Extremes(leading(table), hard, easy, note)
+
+
+def _sample(table: Table, columns: dict[str, Floats], i: int, texts: dict[str, Text]) -> SampleInfo:
+    name = table.ids[i].decode()
+    scores = {column: float(values[i]) if np.isfinite(values[i]) else None for column, values in columns.items()}
+    return SampleInfo(name, scores, texts.get(name, []))
