@@ -7,12 +7,13 @@ blocks, from its own least to its own largest value.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
 from ..runtime.logs import JsonLog
+from .convergence import converged_at, spread
 from .results import render
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -26,6 +27,8 @@ class Course:
     name: str
     parts: list[dict[str, Any]]
     """A row for each stretch of tokens: where it ends, and the means or counts of its steps."""
+    converged: list[float | None] = field(default_factory=list)
+    """For each layer the share of the tokens at which it had converged, where a run has come to its end."""
 
     def __str__(self) -> str:
         lines = [self.name, ""]
@@ -36,7 +39,7 @@ class Course:
             if drawn:
                 least, most = min(values), max(values)
                 lines.append(f"{name:<{width}}  {drawn}  {least:.3g} to {most:.3g}")
-        return "\n".join([*lines, "", render(self.parts)])
+        return "\n".join([*lines, "", render(self.parts), *_layers(self.converged)])
 
 
 def courses(folder: str | Path, num_parts: int = 12, arm: str | None = None) -> list[Course]:
@@ -60,7 +63,20 @@ def _course(run: Path, root: Path, num_parts: int) -> Course:
     for step in steps:
         parts[min(len(parts) - 1, (step["tokens"] - step["step_tokens"]) * len(parts) // max(1, total))].append(step)
     shown = [_part(part, rows_of, seen) for part in parts if part]
-    return Course(str(run.relative_to(root)) if run != root else run.name, shown)
+    ended = (run / "results.json").exists() or steps[-1]["step"] == steps[-1].get("planned_steps")
+    name = str(run.relative_to(root)) if run != root else run.name
+    return Course(name, shown, converged_at(steps) if ended else [])
+
+
+def _layers(shares: Sequence[float | None]) -> list[str]:
+    """A line on when the layers had converged, from the lowest up; nothing where that is not known."""
+    known = [share for share in shares if share is not None]
+    if not known:
+        return []
+    each = " ".join("-" if share is None else f"{share:.2f}" for share in shares)
+    apart = spread(shares)
+    end = "" if apart is None else f" {sparkline(known)}".rstrip() + f"  spread {apart:.2f}"
+    return ["", f"layers converged at, in shares of the tokens, layer 0 first: {each}{end}"]
 
 
 def _part(steps: list[dict[str, Any]], rows_of: dict[int, list[list[int]]], seen: set[int]) -> dict[str, Any]:

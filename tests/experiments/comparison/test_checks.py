@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from curricle.errors import RecipeError
@@ -230,3 +231,84 @@ def test_a_percentage_of_what_is_not_in_percent_is_not_judged(tmp_path: Path) ->
     assert [found.outcome for found in judged([read_arm(tmp_path / "hits")], "hits < 90%")] == ["met"]
     [found] = judged([read_arm(tmp_path / "loss")], "loss < 90%")
     assert (found.outcome, found.why.split(";")[0]) == ("not decidable", "`loss` is not in percent")
+
+
+def learned(folder: Path, *curves: list[tuple[int, float]], tokens: int | None = None) -> ArmFacts:
+    """A run a seed with these held-out losses, over so many tokens where that is said."""
+    for seed, heldout in enumerate(curves):
+        write_run(folder / f"seed-{seed}")
+        write_logs(folder / f"seed-{seed}", heldout=heldout)
+    found = read_arm(folder)
+    for run in found.runs.values():
+        for row in run.evaluations if tokens else ():
+            row["tokens"] = tokens
+    return found
+
+
+BASE = [(1, 4.0), (4, 3.0)]  # 3.0 first at 4,000 tokens, after 8 seconds
+
+
+@pytest.mark.parametrize(
+    ("curves", "outcome", "measured"),
+    [
+        ([[(1, 4.0), (2, 3.0)]] * 2, "met", "2000 against 3600, 2000 against 3600"),
+        ([BASE] * 2, "not met", "4000 against 3600, 4000 against 3600"),
+        ([[(1, 4.0), (2, 3.0)], [(1, 4.0), (4, 3.5)]], "not decidable", "2000 against 3600, never against 3600"),
+        ([[(1, 4.0), (4, 3.5)]] * 2, "not met", "never against 3600, never against 3600"),
+    ],
+)
+def test_ten_percent_fewer_tokens_to_the_base_arms_loss(
+    tmp_path: Path, curves: list[list[tuple[int, float]]], outcome: str, measured: str
+) -> None:
+    arms = [learned(tmp_path / "shuffled", BASE, BASE), learned(tmp_path / "easy", *curves)]
+    [found] = judged(arms, "tokens_to_base < 0.9 * shuffled")
+    assert (found.arm, found.outcome, found.measured) == ("easy", outcome, measured)
+    [found] = judged(arms, "seconds_to_base < 0.9 * shuffled")
+    assert found.outcome == outcome
+
+
+def test_the_mark_is_the_base_arms_whatever_arm_is_compared_with(tmp_path: Path) -> None:
+    """The base arm's last loss is 3.0, which the control first has at 3,000 tokens; its own is 2.5."""
+    base, control = learned(tmp_path / "base", BASE), learned(tmp_path / "control", [(1, 4.0), (3, 3.0), (4, 2.5)])
+    fast = learned(tmp_path / "fast", [(1, 4.0), (2, 3.0)])
+    [found] = judged([base, control, fast], "tokens_to_base < 0.9 * control", arm="fast")
+    assert found.measured == "2000 against 2700"
+    [check] = parse_checks([CheckConfig(check="tokens_to_base < 0.9 * base", arm="fast")])
+    [found] = judge([check], [base, control, fast], ComparisonConfig(base="control"))
+    assert (found.outcome, found.measured) == ("not met", "never against never")
+
+
+def test_a_loss_over_other_tokens_is_no_mark_for_a_check(tmp_path: Path) -> None:
+    base = learned(tmp_path / "base", BASE, tokens=100)
+    other = learned(tmp_path / "other", [(1, 4.0), (2, 3.0)], tokens=150)
+    [found] = judged([base, other], "tokens_to_base < 0.9 * base")
+    assert (found.outcome, found.why) == (
+        "not decidable",
+        "other has no tokens_to_base: no run has a held-out loss over the same tokens as base's run of its seed",
+    )
+
+
+def test_layers_that_learn_together(tmp_path: Path) -> None:
+    lora, full = run_arm(tmp_path / "lora", 1.0), run_arm(tmp_path / "full", 1.0)
+    for row, moved in zip(lora.runs[0].steps, ([0.5, 0.4], [1.0, 0.8], [1.0, 1.0], [1.0, 1.0]), strict=True):
+        row["layer_moved"] = moved
+    outcomes = judged([lora, full], "layers.spread < 0.2")
+    assert [found.outcome for found in outcomes] == ["met", "not decidable"]
+    assert outcomes[1].why.endswith("fewer than two layers have a LoRA update that was logged")
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.97, "not met"), (0.95, "not decidable"), (0.93, "met")])
+def test_a_loss_five_percent_better_than_another_arms(tmp_path: Path, share: float, outcome: str) -> None:
+    """Of both arms an example has much the same loss, so their ratio is known far better than either."""
+    rng = np.random.default_rng(0)
+    hard, easy = rng.gamma(4.0, 0.5, 80), {}
+    for name, factor in (("easy-to-hard", 1.0), ("layer-wise", share)):
+        figures = {s: {"loss": (factor * hard + rng.normal(0, 0.03, 80)).tolist()} for s in range(3)}
+        easy[name] = write_arm(tmp_path / name, figures)
+    [found] = judged(list(easy.values()), "loss < 0.95 * easy-to-hard")
+    assert (found.arm, found.outcome) == ("layer-wise", outcome)
+    assert "loss less 0.95 * easy-to-hard" in found.why
+    low, high = (float(end) for end in found.measured.split("[")[1].strip("]").split(","))
+    own = (share - 0.95) * hard.mean()
+    assert low < own < high
+    assert high - low < 0.1 < 2 * 1.99 * hard.std() / 80**0.5

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
 from curricle.experiments.comparison.facts import ArmFacts, read_arm
-from curricle.experiments.comparison.progress import OTHER_LOSS, at, build_progress, first_at
+from curricle.experiments.comparison.progress import (
+    OTHER_LOSS,
+    at,
+    build_progress,
+    first_at,
+    seconds_to,
+    tokens_to,
+)
+from curricle.experiments.comparison.shape import Interval
 from curricle.runtime.logs import JsonLog
 from experiments.comparison.runs import write_logs, write_run
 
@@ -103,3 +112,46 @@ def test_a_loss_over_other_tokens_is_no_mark(share: float, reached: str, told_by
     assert found.reached == reached
     assert (found.tokens_to_base is None) == (found.seconds_to_base is None) == (reached == OTHER_LOSS)
     assert found.at_marks[-1] is not None  # its own curve stays
+
+
+def test_what_it_saved_is_paired_by_seed(tmp_path: Path) -> None:
+    """2 of 4 and 1.5 of 3 thousand tokens, then 3 of 4: 50, 50 and 25 percent, though the tokens vary more."""
+    base = arm(tmp_path / "base", [(1, 4.0), (4, 3.0)], [(1, 4.0), (3, 3.0), (4, 3.0)], [(1, 4.0), (4, 3.0)])
+    fast = arm(tmp_path / "fast", [(1, 4.0), (2, 3.0)], [(1, 3.5), (2, 2.5)], [(1, 4.0), (3, 3.0)])
+    found = build_progress([base, fast], base, 0.95)
+    saved = found.arms["fast"].saved
+    assert saved is not None
+    assert saved.mean == pytest.approx(125 / 3)
+    assert (saved.low, saved.high, saved.method) == (
+        pytest.approx(5.81, abs=0.01),
+        pytest.approx(77.53, abs=0.01),
+        "t over seeds",
+    )  # 4.303 times 25 / 3, the standard error
+    assert found.arms["base"].saved is None
+
+
+def test_who_takes_longer_saves_less_than_nothing(tmp_path: Path) -> None:
+    base = arm(tmp_path / "base", [(1, 4.0), (2, 3.0), (4, 3.5)], [(1, 4.0), (2, 3.0), (4, 3.5)])
+    slow = arm(tmp_path / "slow", [(1, 5.0), (3, 3.5)], [(1, 5.0), (4, 3.5)])
+    saved = build_progress([base, slow], base, 0.95).arms["slow"].saved
+    assert saved is not None
+    assert saved.mean == pytest.approx(-100 * (1 + 5 / 3) / 2)  # the base first had its last loss at 1,500
+    assert saved.low is not None
+    assert saved.low < saved.mean
+
+
+def test_a_saving_of_some_runs_has_no_interval(tmp_path: Path) -> None:
+    base = arm(tmp_path / "base", *[[(1, 4.0), (4, 3.0)]] * 2)
+    some = arm(tmp_path / "some", [(1, 4.0), (2, 3.0)], [(1, 4.0), (4, 3.5)])
+    found = build_progress([base, some], base, 0.95).arms["some"]
+    assert found.saved == Interval(50.0, method="of those that got there")
+
+
+def test_the_way_to_the_loss_of_another_run(tmp_path: Path) -> None:
+    base = arm(tmp_path / "base", [(1, 4.0), (4, 3.0)]).runs[0]
+    fast = arm(tmp_path / "fast", [(1, 4.0), (2, 3.0)]).runs[0]
+    never = arm(tmp_path / "never", [(1, 4.0), (4, 3.5)]).runs[0]
+    silent = arm(tmp_path / "silent", []).runs[0]
+    assert [tokens_to(run, base) for run in (fast, base, never, silent)] == [2000, 4000, math.inf, None]
+    assert [seconds_to(run, base) for run in (fast, base, never, silent)] == [4.0, 8.0, math.inf, None]
+    assert tokens_to(fast, silent) is None

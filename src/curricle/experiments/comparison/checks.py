@@ -10,6 +10,7 @@ a time) is a fact about each run: it is met when every run meets it and not met 
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ from ...evaluation.config import PERCENT, Range
 from .config import CheckConfig, ComparisonConfig
 from .contrast import Contrast, difference, own_figure, range_of
 from .facts import ArmFacts
-from .run_figures import IN_PERCENT, RUN_FIGURES, YES_NO, run_figure
+from .run_figures import IN_PERCENT, OF_RUNS, TO_BASE, YES_NO, run_figure
 from .shape import CheckOutcome, Outcome
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -59,7 +60,7 @@ class Check:
 
 def check_figures(known_metrics: Iterable[str]) -> list[str]:
     """Every figure that a check may name: what the recipe measures, and what a run's books hold."""
-    return list(dict.fromkeys([*known_metrics, *RUN_FIGURES]))
+    return list(dict.fromkeys([*known_metrics, *OF_RUNS]))
 
 
 def parse_checks(
@@ -81,7 +82,7 @@ def parse_checks(
 
 def _in_percent(figure: str, found: Range | None) -> bool:
     """Where nothing is known of a figure's range it may be."""
-    return figure in IN_PERCENT if figure in RUN_FIGURES else found is None or found == PERCENT
+    return figure in IN_PERCENT if figure in OF_RUNS else found is None or found == PERCENT
 
 
 def _no_percentage(figure: str) -> str:
@@ -133,45 +134,53 @@ def judge(checks: Sequence[Check], arms: Sequence[ArmFacts], config: ComparisonC
     """Each line for each arm it is about. A line about every arm leaves out the arm it compares with and, for a figure
     of the training, arms that nobody trained."""
     by_name = {arm.name: arm for arm in arms}
-    return [_judge(check, name, by_name, config) for check in checks for name in _concerned(check, arms)]
+    base = by_name.get(config.base or "", arms[0])
+    return [_judge(check, name, by_name, base, config) for check in checks for name in _concerned(check, arms)]
 
 
 def _concerned(check: Check, arms: Sequence[ArmFacts]) -> list[str]:
     if check.arm is not None:
         return [check.arm]
-    of_run = check.figure in RUN_FIGURES
+    of_run = check.figure in OF_RUNS
     return [arm.name for arm in arms if arm.name != check.other and (arm.trained or not of_run)]
 
 
-def _judge(check: Check, name: str, arms: Mapping[str, ArmFacts], config: ComparisonConfig) -> CheckOutcome:
+def _judge(
+    check: Check, name: str, arms: Mapping[str, ArmFacts], base: ArmFacts, config: ComparisonConfig
+) -> CheckOutcome:
     lacking = [each for each in (name, check.other) if each is not None and each not in arms]
     if lacking:
         why = f"{lacking[0]} has no finished run"
         return CheckOutcome(name, check.text, "not decidable", "-", why, check.otherwise)
     arm, other = arms[name], arms[check.other] if check.other else None
-    of_run = check.figure in RUN_FIGURES
-    outcome, measured, why = _by_run(check, arm, other) if of_run else _by_interval(check, arm, other, config)
+    of_run = check.figure in OF_RUNS
+    outcome, measured, why = _by_run(check, arm, other, base) if of_run else _by_interval(check, arm, other, config)
     return CheckOutcome(arm.name, check.text, outcome, measured, why, check.otherwise)
 
 
-def _by_run(check: Check, arm: ArmFacts, other: ArmFacts | None) -> tuple[Outcome, str, str]:
-    """The facts of each run, against those of the other arm's run of the same seed."""
+def _by_run(check: Check, arm: ArmFacts, other: ArmFacts | None, base: ArmFacts) -> tuple[Outcome, str, str]:
+    """The facts of each run, against those of the other arm's run of the same seed; `base` is what a run's way to the
+    base arm's loss is measured by."""
     held: list[bool] = []
     shown: list[str] = []
     for seed, run in arm.runs.items():
         beside = other.run_of(seed) if other else None
-        value = run_figure(run, check.figure)
-        base = run_figure(beside, check.figure) if beside else 0.0 if other is None else None
-        if value is None or base is None:
+        value = run_figure(run, check.figure, base.run_of(seed))
+        theirs = run_figure(beside, check.figure, base.run_of(seed)) if beside else 0.0 if other is None else None
+        if value is None or theirs is None:
             continue
-        threshold = check.factor * base + check.offset
+        threshold = check.factor * theirs + check.offset
         held.append(check.holds(value, threshold))
-        shown.append(f"{value:.4g}" + (f" against {threshold:.4g}" if other else ""))
+        shown.append(_number(value) + (f" against {_number(threshold)}" if other else ""))
     if not held:
-        return "not decidable", "-", _lacking(check, arm, other)
+        return "not decidable", "-", _lacking(check, arm, other, base)
     outcome: Outcome = "met" if all(held) else "not decidable" if any(held) else "not met"
     runs = "one run" if len(held) == 1 else f"{sum(held)} of {len(held)} runs meet it"
     return outcome, ", ".join(shown), runs
+
+
+def _number(value: float) -> str:
+    return "never" if math.isinf(value) else f"{value:.4g}"
 
 
 def _by_interval(
@@ -215,15 +224,25 @@ def _rests(contrast: Contrast) -> str:
     return f"{text} and {contrast.num_examples:,} examples" if contrast.num_examples else text
 
 
-def _lacking(check: Check, arm: ArmFacts, other: ArmFacts | None) -> str:
+def _lacking(check: Check, arm: ArmFacts, other: ArmFacts | None, base: ArmFacts | None = None) -> str:
     """Why there is no figure."""
     for side in [arm, *([other] if other else [])]:
-        if check.figure in RUN_FIGURES:
-            has = any(run_figure(run, check.figure) is not None for run in side.runs.values())
-            reason = "fewer than two epochs were trained" if check.figure in YES_NO else "no step was logged"
+        if check.figure in OF_RUNS:
+            beside = {seed: base.run_of(seed) if base else None for seed in side.runs}
+            has = any(run_figure(run, check.figure, beside[seed]) is not None for seed, run in side.runs.items())
+            reason = _why_not(check.figure, base)
         else:
             has = any(check.figure in run.metrics for run in side.runs.values())
             reason = "it was not measured there"
         if not has:
             return f"{side.name} has no {check.figure}: {reason if side.trained else 'it was not trained'}"
     return f"{arm.name} and {other.name if other else ''} have no seed in common with a {check.figure}"
+
+
+def _why_not(figure: str, base: ArmFacts | None) -> str:
+    """What a trained arm lacks where it has no such figure of its runs."""
+    if figure in TO_BASE and base is not None:
+        return f"no run has a held-out loss over the same tokens as {base.name}'s run of its seed"
+    if figure == "layers.spread":
+        return "fewer than two layers have a LoRA update that was logged"
+    return "fewer than two epochs were trained" if figure in YES_NO else "no step was logged"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,21 +40,38 @@ def _arm(arm: ArmFacts, base: ArmFacts, marks: Sequence[int], level: float) -> A
     at_marks = [
         _interval([loss for curve in curves.values() if (loss := at(curve, mark)) is not None], level) for mark in marks
     ]
-    found, num_pairs = [], 0
-    for seed, curve in curves.items():
-        other = base.run_of(seed)
-        if other and another_loss(arm.runs[seed], other):
+    tokens, seconds, shares, num_pairs = [], [], [], 0
+    for seed in curves:
+        run, other = arm.runs[seed], base.run_of(seed)
+        if other and another_loss(run, other):
             return ArmProgress(curves, at_marks, None, None, OTHER_LOSS)
-        target = curve_of(other)[-1:] if other else []
-        num_pairs += bool(target)
-        tokens = first_at(curve, target[0][1]) if target else None
-        if tokens is not None:
-            found.append((tokens, seconds_at(arm.runs[seed], tokens)))
-    tokens_to_base = _interval([tokens for tokens, _ in found], level)
-    seconds_to_base = _interval([seconds for _, seconds in found if seconds is not None], level)
-    if len(found) < num_pairs:  # the others would have taken longer: of these alone no interval is true
-        tokens_to_base, seconds_to_base = (_of_some(interval) for interval in (tokens_to_base, seconds_to_base))
-    return ArmProgress(curves, at_marks, tokens_to_base, seconds_to_base, f"{len(found)} of {num_pairs}")
+        first, its_own = (tokens_to(run, other), tokens_to(other, other)) if other else (None, None)
+        num_pairs += first is not None
+        if first is None or not math.isfinite(first):
+            continue
+        tokens.append(first)
+        seconds += [] if (took := seconds_at(run, first)) is None else [took]
+        shares += [100 * (1 - first / its_own)] if its_own and arm is not base else []
+    found = [_interval(tokens, level), _interval(seconds, level), _interval(shares, level, least=-math.inf)]
+    if len(tokens) < num_pairs:  # the others would have taken longer: of these alone no interval is true
+        found = [_of_some(interval) for interval in found]
+    return ArmProgress(curves, at_marks, found[0], found[1], f"{len(tokens)} of {num_pairs}", found[2])
+
+
+def tokens_to(run: RunFacts, base: RunFacts) -> float | None:
+    """Tokens trained when a run first had the last held-out loss of the base arm's run; infinite when it never had.
+    None when that cannot be said: one of them has no held-out loss, or they are over other tokens."""
+    curve, target = curve_of(run), curve_of(base)
+    if not curve or not target or another_loss(run, base):
+        return None
+    found = first_at(curve, target[-1][1])
+    return math.inf if found is None else found
+
+
+def seconds_to(run: RunFacts, base: RunFacts) -> float | None:
+    """The same in seconds of training."""
+    tokens = tokens_to(run, base)
+    return tokens if tokens is None or math.isinf(tokens) else seconds_at(run, tokens)
 
 
 def another_loss(run: RunFacts, beside: RunFacts) -> bool:
@@ -95,13 +113,13 @@ def seconds_at(run: RunFacts, tokens: float) -> float | None:
     return float(np.interp(tokens, [0, *(row["tokens"] for row in steps)], [0.0, *seconds]))
 
 
-def _interval(values: Sequence[float], level: float) -> Interval | None:
+def _interval(values: Sequence[float], level: float, least: float = 0.0) -> Interval | None:
     """A t over seeds; of one seed only the value. Neither tokens nor seconds nor a loss are below 0."""
     if not values:
         return None
     found = estimate([(1.0, Sample(np.array(values, dtype=np.float64)))])
     bounds = found.bounds(level)
-    return Interval(found.mean, max(0.0, bounds[0]), bounds[1], found.method) if bounds else Interval(found.mean)
+    return Interval(found.mean, max(least, bounds[0]), bounds[1], found.method) if bounds else Interval(found.mean)
 
 
 def _of_some(interval: Interval | None) -> Interval | None:

@@ -159,6 +159,7 @@ def _marks(comparison: Comparison) -> list[Row]:
         | {
             f"tokens to {comparison.base}'s last": _interval(arm.tokens_to_base, form=",.0f"),
             "seconds": _interval(arm.seconds_to_base),
+            "tokens saved, %": _interval(arm.saved, sign=True, form=".3g"),
             "reached": arm.reached,
         }
         for name, arm in progress.arms.items()

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from ..convergence import converged_at, spread
 from .compute import tokens_per_second
 from .facts import RunFacts
+from .progress import seconds_to, tokens_to
 
 Figure = Callable[[RunFacts], float | None]
 GIB = 2**30
@@ -94,17 +96,28 @@ RUN_FIGURES: dict[str, Figure] = {
     "seconds_per_epoch": _seconds_per_epoch,
     "tokens_per_second": lambda run: tokens_per_second(run) or None,
     "peak_memory_gib": _booked("peak_memory_bytes", GIB),
+    "layers.spread": lambda run: spread(converged_at(run.steps)),
 }
 """Facts about one run. `loss.falls_each_epoch` is 1 or 0: by the held-out loss where every epoch has an evaluation, by
 the mean training loss otherwise."""
+
+TO_BASE: dict[str, Callable[[RunFacts, RunFacts], float | None]] = {
+    "tokens_to_base": tokens_to,
+    "seconds_to_base": seconds_to,
+}
+"""What it took a run to get to the last held-out loss of the base arm's run of its seed; infinite when it never did."""
+OF_RUNS = (*RUN_FIGURES, *TO_BASE)
 
 YES_NO = ("loss.falls_each_epoch",)
 IN_PERCENT = ("clipped_steps",)
 
 
-def run_figure(run: RunFacts, name: str) -> float | None:
-    """None where the run has not got it: it was not trained, or had fewer than two epochs."""
+def run_figure(run: RunFacts, name: str, base: RunFacts | None = None) -> float | None:
+    """None where the run has not got it: it was not trained, had fewer than two epochs, or the base arm's run of its
+    seed, `base`, gives no mark."""
     if not run.steps and name != "seconds":
         return None
+    if name in TO_BASE:
+        return None if base is None else TO_BASE[name](run, base)
     value: Any = RUN_FIGURES[name](run)
     return None if value is None else float(value)

@@ -104,6 +104,9 @@ class ArmProgress:
     seconds_to_base: Interval | None
     reached: str
     """Such as `2 of 3`: runs that reached the base arm's final loss. `not decidable: ...` where theirs is another."""
+    saved: Interval | None = None
+    """Percent of the tokens that the base arm's run of the same seed took to get there; below 0 it took more. None of
+    the base arm itself."""
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,14 @@ def reached_table(comparison: Comparison) -> Table:
                 progress.reached,
                 "–" if tokens is None else _with_ends(tokens.mean, tokens.low, tokens.high, count),
                 "–" if seconds is None else _with_ends(seconds.mean, seconds.low, seconds.high, duration),
+                "–" if (x := progress.saved) is None else _with_ends(x.mean, x.low, x.high, _percent),
             ]
         )
-    return Table(["arm", "runs that reached it", "tokens", "time"], rows)
+    return Table(["arm", "runs that reached it", "tokens", "time", "tokens saved"], rows)
+
+
+def _percent(value: float) -> str:
+    return f"{number(value, 1)} %"
 
 
 def _with_ends(mean: float, low: float | None, high: float | None, show: Callable[[float], str]) -> str:
