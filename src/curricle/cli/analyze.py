@@ -38,10 +38,11 @@ def analyze(
     overrides: Overrides = None,
     force: Force = False,
 ) -> None:
-    """Look into label files: layers, spreads, agreement, the hardest and easiest rows.
+    """Say what labels hold, and how well they foresee real difficulty.
 
-    Against real difficulty every column gets its rank correlation, also given length, the AUC and the accuracy of the
-    harder half, each with an interval; then whether the best score beats the best simple baseline.
+    From the labels alone: which layers differ, how each score is spread, how they agree, the hardest and the easiest
+    rows. Against real difficulty every column gets its rank correlation, also given length, and AUC and accuracy of
+    the harder half, each with an interval; then whether the best score beats the best simple baseline.
 
     \b
     Example:

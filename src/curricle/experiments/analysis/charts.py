@@ -68,7 +68,7 @@ def _ranges(spreads: Sequence[tuple[int, Spread]]) -> list[Range]:
 
 def _chart(name: str, title: str, caption: str, ranges: Sequence[Range], what: str) -> Chart:
     said = f"{len(ranges)} layers; the table has the figures."
-    drawing = Drawing(title, said, Axis("layer"), Axis(what), ranges=ranges)
+    drawing = Drawing(title, said, Axis("layer", whole=True), Axis(what), ranges=ranges)
     return Chart(name, title, caption, [Markup(draw(drawing, size, name)) for size in (WIDE, NARROW)])
 
 

@@ -99,6 +99,8 @@ class Range:
 class Axis:
     label: str
     log: bool = False
+    whole: bool = False
+    """Nothing stands between whole numbers, so no tick does."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,7 @@ def _axes(drawing: Drawing, x: Scale, y: Scale, narrow: bool) -> list[str]:
         for mark in drawing.marks
         if x.low <= mark <= x.high
     ]
-    x_ticks = x.ticks(3 if narrow else 5)
+    x_ticks = [tick for tick in x.ticks(3 if narrow else 5) if not drawing.x.whole or tick.is_integer()]
     for tick, said in zip(x_ticks, tick_texts(x_ticks), strict=True):
         at = x(tick)
         parts.append(f'<path class="tickline" d="M{at:.1f} {y.start:.1f}v5"/>')
