@@ -15,6 +15,37 @@ def test_ranks_count_the_strictly_easier() -> None:
     assert percentile_ranks(np.array([2.0, 0.5, 2.0, 9.0])).tolist() == [0.25, 0.0, 0.25, 0.75]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_ranks_are_those_of_a_search(dtype: type) -> None:
+    """Ties, both zeros, negatives and infinities, counted one by one."""
+    values = np.random.default_rng(0).normal(size=3000).round(2)
+    values[:4] = 0.0, -0.0, 1e9, -1e9
+    values = (values * 100).astype(dtype)
+    if dtype is np.float32:
+        values[4:7] = np.inf, -np.inf, 1e-40
+    assert num_easier(values).tolist() == np.searchsorted(np.sort(values), values, side="left").tolist()
+    assert num_easier(values[:0]).tolist() == []
+
+
+def test_a_value_that_is_no_number_counts_as_hard_whatever_its_sign() -> None:
+    values = np.array([np.nan, 3.0, -np.nan, -1.0], dtype=np.float32)
+    ranks = num_easier(values)
+    assert ranks[[3, 1]].tolist() == [0, 1]
+    assert (ranks[[0, 2]] >= 2).all()
+
+
+@pytest.mark.parametrize("num_left", [5000, 1234])
+def test_sorted_passes_are_drawn_in_the_plain_way(num_left: int) -> None:
+    """A permutation, then a stable sort by bucket: what the fast arrangement must give, place for place."""
+    difficulty = np.random.default_rng(0).normal(size=5000).round(2).astype(np.float32)
+    ids = np.sort(np.random.default_rng(1).permutation(5000)[:num_left]).astype(np.int32)
+    shuffled = numpy_generator(3, "x").permutation(ids)
+    easier = np.searchsorted(np.sort(difficulty), difficulty, side="left")
+    bucket = easier[shuffled] // -(-5000 // 71)
+    arranged = EasyToHard(difficulty).arrange(ids, numpy_generator(3, "x"))
+    assert arranged.tolist() == shuffled[np.argsort(bucket, kind="stable")].tolist()
+
+
 def test_a_pass_goes_from_easy_to_hard_in_shuffled_buckets() -> None:
     difficulty = np.random.default_rng(0).permutation(100)
     order = EasyToHard(difficulty)

@@ -96,9 +96,10 @@ class EasyToHard(Easiest):
         self._bucket_type = np.min_scalar_type(num_buckets)  # two bytes, mostly: numpy sorts them in linear time
 
     def arrange(self, ids: Ids, rng: np.random.Generator) -> Ids:
-        shuffled = rng.permutation(ids)
-        bucket = (self.num_easier[shuffled] // self._per_bucket).astype(self._bucket_type)
-        return shuffled[np.argsort(bucket, kind="stable")]
+        shuffled = ids.astype(np.int64)  # what `permutation` gives, but eight bytes are exchanged faster than four
+        rng.shuffle(shuffled)
+        bucket_n = (self.num_easier // self._per_bucket).astype(self._bucket_type)
+        return shuffled[np.argsort(bucket_n.take(shuffled), kind="stable")]
 
 
 class Stages(Easiest):
