@@ -137,7 +137,10 @@ def test_an_arm_without_its_order(model: Path, capsys: pytest.CaptureFixture[str
     arms = {
         "untouched": {"trainer": "none"},
         "slow": {"training": {"learning_rate": 1e-4}},
-        "ordered": {"curriculum": {"strategy": "easy_to_hard", "labels": "nowhere.parquet"}},
+        "ordered": {
+            "curriculum": {"strategy": "easy_to_hard", "labels": "score"},
+            "difficulty": {"cloud": "nowhere", "analyze": True, "probe_folds": 3},
+        },
     }
     watched: dict[str, Any] = {"evaluation": [{"metric": "loss"}], "selection": {"metric": "loss"}}
     asked = recipe(model, arms=arms, **watched)
@@ -152,6 +155,15 @@ def test_an_arm_without_its_order(model: Path, capsys: pytest.CaptureFixture[str
     assert columns_of(ordered) == columns_of(plain)
     assert ordered.about["fingerprint"] == plain.about["fingerprint"]
     assert slow.columns["probe"].mean() > plain.columns["probe"].mean()
+
+
+def test_an_average_of_checkpoints_is_read_where_the_recipe_has_one(model: Path) -> None:
+    rows()
+    asked = recipe(model)
+    asked["training"] |= {"save_strategy": "steps", "save_steps": 1, "save_total_limit": 4}
+    last = curricle.probe(asked, output="last.parquet").labels
+    mean = curricle.probe(asked, output="mean.parquet", overrides=["selection.average=4"]).labels
+    assert np.abs(mean.columns["probe"] - last.columns["probe"]).max() > 0.01
 
 
 def test_an_adapter_on_a_nano_model(model: Path) -> None:

@@ -75,21 +75,27 @@ def probe(
 
     >>> curricle.probe("recipe.yaml", output="probe.parquet")   # doctest: +SKIP
     """
+    whole = resolve(recipe, overrides)
+    chosen = _choose(whole, arm)
+    asked = whole.seeds[:1] if seeds is None else whole.select(seeds=seeds).seeds
+    return probe_arm(chosen, asked, output, folds=folds, force=force)
+
+
+def probe_arm(arm: Arm, seeds: Sequence[int], output: str | Path, *, folds: int = 2, force: bool = False) -> Probed:
+    """The same for one arm of a recipe that is resolved already."""
     output = Path(output)
     if output.suffix != ".parquet":
         raise RunError(f"-o {output}: a label file is written, and its name ends in .parquet")
     check_folds(folds)
-    whole = resolve(recipe, overrides)
-    chosen = _choose(whole, arm)
-    settings = _shuffled(chosen)
+    settings = _shuffled(arm)
     training = settings.training
     join(settings.distributed.backend, bool(training.get("use_cpu")), training.get(LIMIT))
     material = gather(settings)
     for line in material.remarks():
         say(line)
-    study = Crossfit(material, folds, whole.seeds[:1] if seeds is None else whole.select(seeds=seeds).seeds)
+    study = Crossfit(material, folds, tuple(seeds))
     study.refuse_small()
-    about = _about(chosen, study)
+    about = _about(arm, study)
     if shared(output.exists()) and not force:
         return _found(output, about["fingerprint"])
     with hold(output.with_name(f".{output.name}.parts")) as root:
@@ -115,7 +121,7 @@ def _carry_out(study: Crossfit, about: dict[str, Any], output: Path, root: Path)
 
 
 def _choose(whole: Experiment, name: str | None) -> Arm:
-    """The arm that is asked for, or the first, if it is one that learns."""
+    """The arm that is asked for, or the first."""
     [chosen] = whole.select([name or next(iter(whole.arms))]).arms.values()
     if chosen.settings.trainer == "none":
         others = [arm.name for arm in whole.arms.values() if arm.settings.trainer != "none"]
