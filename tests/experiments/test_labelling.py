@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ STAGES = {"strategy": "layer_wise_progressive", "layers": "all"}
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     cloud, edge = save_pair(tmp_path_factory.mktemp("models"))
     return {"cloud": str(cloud), "edge": str(edge)}
 
@@ -34,7 +35,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_rows(Path("train.jsonl"), NUM)
 
 
-def recipe(models: dict[str, str], **changes: Any) -> dict[str, Any]:
+def recipe(models: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {
         "name": "l",
         "model": {"name_or_path": models["edge"], "pad_token": "<|endoftext|>"},
@@ -54,7 +55,7 @@ def cost_of(arm: str, seed: int = 42) -> float:
     return float(read_json(Path(f"runs/l/{arm}/seed-{seed}/results.json"))["label_flops"])
 
 
-def test_arms_and_seeds_share_what_is_made_once(models: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_arms_and_seeds_share_what_is_made_once(models: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     arms = {
         "shuffled": {"curriculum": {"strategy": "none"}},
         "mean": {},
@@ -85,7 +86,7 @@ def test_arms_and_seeds_share_what_is_made_once(models: dict[str, str], capsys: 
     assert path.stat().st_mtime_ns == written
 
 
-def test_other_settings_are_other_files(models: dict[str, str]) -> None:
+def test_other_settings_are_other_files(models: dict[str, Any]) -> None:
     arms = {"cosine": {}, "l2": {"difficulty": {"metric": "l2"}}, "edge": {"difficulty": {"edge": models["cloud"]}}}
     curricle.run(recipe(models, arms=arms))
     files = [read_labels(path) for path in made()]
@@ -93,7 +94,7 @@ def test_other_settings_are_other_files(models: dict[str, str]) -> None:
     assert sorted(labels.about["models"]["edge"]["layers"] for labels in files) == [3, 3, 5]
 
 
-def test_the_rows_are_read_as_the_recipe_reads_them(models: dict[str, str]) -> None:
+def test_the_rows_are_read_as_the_recipe_reads_them(models: dict[str, Any]) -> None:
     write_rows(Path("more.jsonl"), 40, seed=1)
     data = {"train": ["train.jsonl#20", {"path": "more.jsonl", "weight": 2}], "max_length": 64}
     asked = recipe(models, data={**data, "fields": {"prompt": "completion", "completion": "prompt"}, "max_length": 200})
@@ -108,7 +109,7 @@ def test_the_rows_are_read_as_the_recipe_reads_them(models: dict[str, str]) -> N
     assert set(scored.labels.ids.tolist()).isdisjoint(labels.ids.tolist()), "without the recipe's fields"
 
 
-def test_a_file_by_name_is_made_once_and_is_the_one_of_score(models: dict[str, str]) -> None:
+def test_a_file_by_name_is_made_once_and_is_the_one_of_score(models: dict[str, Any]) -> None:
     asked = recipe(models, curriculum={"labels": "here/l.parquet", **STAGES})
     curricle.run(asked)
     labels = read_labels("here/l.parquet")
@@ -126,7 +127,7 @@ def test_a_file_by_name_is_made_once_and_is_the_one_of_score(models: dict[str, s
         curricle.run(asked, ["difficulty.metric=l2", "name=other"])
 
 
-def test_a_file_of_another_tool_is_taken_as_it_is(models: dict[str, str]) -> None:
+def test_a_file_of_another_tool_is_taken_as_it_is(models: dict[str, Any]) -> None:
     asked = recipe(models, curriculum={"labels": "l.parquet", **STAGES})
     write_labels("l.parquet", gather(resolve(asked).base).train.ids, {"mean": range(NUM)})
     curricle.run(asked)
@@ -134,13 +135,13 @@ def test_a_file_of_another_tool_is_taken_as_it_is(models: dict[str, str]) -> Non
     assert cost_of("base") == 0
 
 
-def test_layers_of_their_own_go_by_labels_that_were_made(models: dict[str, str]) -> None:
+def test_layers_of_their_own_go_by_labels_that_were_made(models: dict[str, Any]) -> None:
     asked = recipe(models, curriculum={"labels": "score", "strategy": "layer_specific"})
     curricle.run({**asked, "model": {**asked["model"], "adapter": {"lora_r": 2}}})
     assert cost_of("base") == read_labels(made()[0]).about["cost"]["columns"]["layers"]
 
 
-def test_an_interrupted_labelling_goes_on(models: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_labelling_goes_on(models: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     from curricle.difficulty.parts import Parts
 
     fill, work = Parts.fill, list[str]()
@@ -164,6 +165,29 @@ def test_an_interrupted_labelling_goes_on(models: dict[str, str], monkeypatch: p
     assert [path.suffix for path in Path("runs/l/labels").iterdir()] == [".parquet"]
 
 
+def test_an_analysis_lies_beside_the_labels(models: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    arms: dict[str, Any] = {"stages": {}, "pacing": {"curriculum": {"strategy": "dynamic_pacing"}}}
+    asked = recipe(models, arms=arms, difficulty={"cloud": models["cloud"], "analyze": True, "probe_folds": 2})
+    asked["data"]["fields"] = {"prompt": "completion", "completion": "prompt"}
+    asked["data"]["max_length"] = 200
+    curricle.run(asked)
+    probe, labels = made()
+    assert probe.stem == f"{labels.stem}-probe"
+    known = read_labels(probe)
+    assert len(known) == NUM
+    folder = labels.with_name(f"{labels.stem}-analysis")
+    found = read_json(folder / "analysis.json")
+    assert found["foresight"]["num"] == NUM
+    assert {one["column"] for one in found["foresight"]["columns"]} >= {"mean", "loss", "length"}
+    assert (folder / "report.html").is_file()
+    assert "no text" not in json.dumps(found), "the labels say how their rows are read"
+    assert cost_of("stages") == read_labels(labels).about["cost"]["columns"]["mean"], "without the probe"
+    assert capsys.readouterr().err.count("has their analysis") == 1
+    before = (folder / "analysis.json").stat().st_mtime_ns, probe.stat().st_mtime_ns
+    curricle.run(asked, seeds=[1])
+    assert before == ((folder / "analysis.json").stat().st_mtime_ns, probe.stat().st_mtime_ns)
+
+
 # ---- what a run is, with labels of its own
 
 
@@ -180,7 +204,7 @@ def held(one: Arm, *, without: bool = False) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("labels", ["length", "data", "own.parquet"])
-def test_difficulty_is_no_part_of_a_run_that_does_not_go_by_it(models: dict[str, str], labels: str) -> None:
+def test_difficulty_is_no_part_of_a_run_that_does_not_go_by_it(models: dict[str, Any], labels: str) -> None:
     section = {} if labels == "own.parquet" else {"cloud": models["cloud"], "metric": "l2"}
     plain = recipe(models, difficulty={}, curriculum={"labels": labels, **STAGES})
     before, now = arm(plain), arm({**plain, "difficulty": section})
@@ -188,7 +212,7 @@ def test_difficulty_is_no_part_of_a_run_that_does_not_go_by_it(models: dict[str,
     assert same_training(held(before, without=True), now)
 
 
-def test_difficulty_is_a_part_of_a_run_that_goes_by_it(models: dict[str, str]) -> None:
+def test_difficulty_is_a_part_of_a_run_that_goes_by_it(models: dict[str, Any]) -> None:
     for labels in ("score", "own.parquet"):
         asked = recipe(models, curriculum={"labels": labels, **STAGES})
         assert not same_training(held(arm(asked)), arm(asked, "difficulty.metric=l2"))
@@ -199,7 +223,7 @@ def test_difficulty_is_a_part_of_a_run_that_goes_by_it(models: dict[str, str]) -
 # ---- before and without making any
 
 
-def test_a_plan_says_what_is_made(models: dict[str, str]) -> None:
+def test_a_plan_says_what_is_made(models: dict[str, Any]) -> None:
     planned = curricle.run(recipe(models), plan=True)
     assert isinstance(planned, Plan)
     assert f"labels are made first: 40 rows scored by cloud {models['cloud']} and edge {models['edge']}" in str(planned)
@@ -208,7 +232,7 @@ def test_a_plan_says_what_is_made(models: dict[str, str]) -> None:
     assert f"labels: {made()[0]}, which is there" in str(curricle.run(recipe(models), plan=True))
 
 
-def test_an_order_is_looked_at_when_its_labels_are_there(models: dict[str, str]) -> None:
+def test_an_order_is_looked_at_when_its_labels_are_there(models: dict[str, Any]) -> None:
     from curricle.experiments import inspect
 
     with pytest.raises(RunError, match=r"no labels yet to order by; `curricle run` makes them: cloud .* and edge "):
@@ -224,7 +248,7 @@ def test_an_order_is_looked_at_when_its_labels_are_there(models: dict[str, str])
     assert len(table) == NUM
 
 
-def test_smoke_tries_scoring_on_a_few_rows(models: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_smoke_tries_scoring_on_a_few_rows(models: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     write_rows(Path("train.jsonl"), 90)
     tried = curricle.run(recipe(models), smoke=True)
     assert isinstance(tried, Smoke)
@@ -235,7 +259,7 @@ def test_smoke_tries_scoring_on_a_few_rows(models: dict[str, str], capsys: pytes
 # ---- mistakes
 
 
-def test_a_missing_file_without_a_cloud_says_both_ways_out(models: dict[str, str]) -> None:
+def test_a_missing_file_without_a_cloud_says_both_ways_out(models: dict[str, Any]) -> None:
     asked = recipe(models, difficulty={}, curriculum={"labels": "l.parquet", **STAGES})
     with pytest.raises(DataError, match=r"no label file l.parquet.*`curricle score`.*`difficulty.cloud`") as raised:
         curricle.run(asked)
@@ -259,7 +283,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 @pytest.mark.parametrize(("change", "kind", "message"), BAD, ids=[message for *_, message in BAD])
 def test_mistakes_are_said_before_anything_is_made(
-    change: dict[str, Any], kind: type[Exception], message: str, models: dict[str, str]
+    change: dict[str, Any], kind: type[Exception], message: str, models: dict[str, Any]
 ) -> None:
     with pytest.raises(kind, match=message) as raised:
         curricle.run(recipe(models, **change))
@@ -270,6 +294,6 @@ def test_mistakes_are_said_before_anything_is_made(
 @pytest.mark.parametrize(
     ("change", "message"), [("probe_folds=1", "no other rows"), ("probe_folds=2", "analyze: true")]
 )
-def test_folds_that_make_no_sense(change: str, message: str, models: dict[str, str]) -> None:
+def test_folds_that_make_no_sense(change: str, message: str, models: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=message):
         resolve(recipe(models), [f"difficulty.{change}"])

@@ -7,6 +7,7 @@ afterwards they name the file, and everything else takes it as any other.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ from .scoring import Scoring, saved_model
 if TYPE_CHECKING:
     from ..models.config import ModelConfig
     from .material import Material
+    from .resolve import Arm
 
 FOLDER = "labels"
 """Below the experiment's own folder."""
@@ -116,6 +118,47 @@ def labelled(material: Material, asked: Request | None) -> Material:
         asked.path.parent.mkdir(parents=True, exist_ok=True)
         asked.scoring.write(asked.path, use_cpu=bool(material.settings.training.get("use_cpu")))
     return with_labels(material, asked.path)
+
+
+def look_into(arms: Iterable[Arm], seed: int, requests: Mapping[str, Request | None], force: bool = False) -> None:
+    """The analysis of labels, where a recipe asks for one: beside them, once for all arms that share them. Real
+    difficulty is that of the first arm that asks."""
+    looked_into: set[Path] = set()
+    for arm in arms:
+        asked = requests[arm.name]
+        if asked is not None and arm.settings.difficulty.analyze and asked.path not in looked_into:
+            looked_into.add(asked.path)
+            _analyze(asked.path, _probe(arm, seed, asked.path, force), force)
+
+
+def _probe(arm: Arm, seed: int, labels: Path, force: bool) -> Path | None:
+    """The held-out loss of each row, made where it is missing; None where it is not asked for."""
+    folds, path = arm.settings.difficulty.probe_folds, _beside(labels, "probe.parquet")
+    if not folds:
+        return None
+    if force or not shared(path.is_file() and read_about(path).get("folds") == folds):
+        from .probe import probe_arm
+
+        probe_arm(arm, [seed], path, folds=folds, force=True)
+    return path
+
+
+def _analyze(labels: Path, probe: Path | None, force: bool) -> None:
+    folder = _beside(labels, "analysis")
+    if is_main() and (force or not _is_newer(folder / "analysis.json", labels, probe)):
+        from .analysis.analyze import analyze
+
+        analyze(labels, against=probe, output=folder)
+        say(f"labels: {folder / 'report.html'} has their analysis")
+    barrier()
+
+
+def _beside(labels: Path, what: str) -> Path:
+    return labels.with_name(f"{labels.stem}-{what}")
+
+
+def _is_newer(made: Path, *sources: Path | None) -> bool:
+    return made.is_file() and all(made.stat().st_mtime >= one.stat().st_mtime for one in sources if one is not None)
 
 
 def found(material: Material, asked: Request | None) -> Material:

@@ -16,7 +16,7 @@ from ..runtime.rundir import hold
 from ..training.checkpoints import checkpoints
 from .environment import environment
 from .labelling import FOLDER as LABELS
-from .labelling import before_labels, labelled, request
+from .labelling import before_labels, labelled, look_into, request
 from .overrides import differences
 from .plan import Plan, plan_experiment
 from .recipe import Recipe
@@ -99,7 +99,7 @@ def _carry_out(
             for arm in asked.arms.values()
             for seed in asked.seeds
         ]
-        materials = _look_ahead(jobs, folder)
+        materials = _look_ahead(jobs, folder, force)
         barrier()
         if materials and is_main():
             _clear(jobs, force)
@@ -160,7 +160,7 @@ def _begun(folder: Path) -> bool:
     )
 
 
-def _look_ahead(jobs: list[_Job], folder: Path) -> dict[str, Material]:
+def _look_ahead(jobs: list[_Job], folder: Path, force: bool) -> dict[str, Material]:
     """What each arm with something left to do trains on, labels that its run makes included. All that can be refused
     without loading a model is refused here, for every arm, before anything else is written."""
     waiting = {job.arm.name: job.arm for job in jobs if not job.done}
@@ -182,6 +182,7 @@ def _look_ahead(jobs: list[_Job], folder: Path) -> dict[str, Material]:
     materials = {name: labelled(material, requests[name]) for name, material in materials.items()}
     for job in left:
         look_ahead(materials[job.arm.name], job.seed, job.folder)
+    look_into(waiting.values(), left[0].seed, requests, force)
     return materials
 
 

@@ -139,6 +139,7 @@ class Scoring:
             "matched_layers": measured.matched,
             "settings": self.config.model_dump() | {"num_calibration": len(samples.calibration["edge"])},
             "system_prompt": self.rows.system_prompt,
+            "reading": self.rows.model_dump(mode="json", exclude={"train", "eval"}, exclude_defaults=True),
             "fingerprint": self.fingerprint,
             "data": files,
             "cost": {"flops": measured.flops, "seconds": measured.seconds, "columns": measured.column_flops},

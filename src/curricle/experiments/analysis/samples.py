@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ...data.config import DataConfig
 from ...data.schema import Example
@@ -33,11 +34,11 @@ def find_texts(
         return found, _said(found, wanted, where)
     if table.by_row:
         return {}, "no text: these labels are keyed by row number, so that no row can be told from another"
-    sources, why = _own_files(table)
+    sources, reading, why = _own_files(table)
     if not sources:
         return {}, f"no text: {why}; --data or --recipe names the rows"
     try:
-        found = _read(DataConfig(train=[*sources], on_bad_row="skip"), wanted)
+        found = _read(DataConfig.model_validate({**reading, "train": sources, "on_bad_row": "skip"}), wanted)
     except CurricleError as error:
         return {}, f"no text: {error}; --recipe says how the rows are read"
     if not found:
@@ -62,8 +63,9 @@ def _asked(data: str | Path | None, recipe: str | Path | None, overrides: Sequen
     return place_toys(rows if data is None else rows.model_copy(update={"train": str(data)}))
 
 
-def _own_files(table: Table) -> tuple[list[str], str]:
-    """The files that the labels were made from, if they are still what they were."""
+def _own_files(table: Table) -> tuple[list[str], dict[str, Any], str]:
+    """The files that the labels were made from, if they are still what they were, and how they were read; or why
+    there are none."""
     why = "the label file does not say which rows it is about"
     for _, labels in table.files:
         files = labels.about.get("data")
@@ -76,9 +78,9 @@ def _own_files(table: Table) -> tuple[list[str], str]:
             continue
         other = [path for path, file in zip(paths, files, strict=True) if sha256_file(path) != file.get("sha256")]
         if not other:
-            return paths, ""
+            return paths, labels.about.get("reading") or {}, ""
         why = f"{other[0]} has changed since it was labelled"
-    return [], why
+    return [], {}, why
 
 
 def _read(rows: DataConfig, wanted: Sequence[str]) -> dict[str, Text]:
