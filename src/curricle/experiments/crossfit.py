@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..curriculum.labels import ID_DIGITS
 from ..errors import DataError, RecipeError
 from ..runtime.devices import computing
 from ..runtime.files import atomic_file, read_json, write_json
@@ -29,7 +30,6 @@ from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main, shared
 from .comparison.compute import train_flops
 from .material import Material, half_of, rows_of
-from .measuring import ROW_ID
 from .resolve import Arm
 
 LEAST = 16
@@ -52,7 +52,7 @@ class RowLosses:
 
 def part_of(row_id: bytes, folds: int) -> int:
     """The part of a row: it depends on nothing but the row's own id, a hash, so the parts are about equally large."""
-    return int(row_id[:ROW_ID], 16) % folds
+    return int(row_id[:ID_DIGITS], 16) % folds
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Crossfit:
     @cached_property
     def _rows(self) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
         """The rows in the order of the data, and for each example of the table the place of its row."""
-        of_example = self.material.train.ids.raw.astype(f"S{ROW_ID}")
+        of_example = self.material.train.ids.raw.astype(f"S{ID_DIGITS}")
         ids, first, place = np.unique(of_example, return_index=True, return_inverse=True)
         by_order = np.argsort(first)
         order = np.empty_like(by_order)

@@ -133,10 +133,9 @@ def _choose(whole: Experiment, name: str | None) -> Arm:
 def _shuffled(arm: Arm) -> Settings:
     """The arm without what needs labels or `data.eval`: the training alone, its rows in shuffled passes."""
     settings = arm.settings
-    left_out = [name for name in LEFT_OUT if name in Settings.model_fields]
-    plain: dict[str, Any] = {
-        name: Settings.model_fields[name].get_default(call_default_factory=True) for name in left_out
-    }
+    training = {key: value for key, value in settings.training.items() if not key.startswith("eval_")}
+    fields = Settings.model_fields
+    plain: dict[str, Any] = {name: fields[name].get_default(call_default_factory=True) for name in LEFT_OUT}
     if settings.curriculum != CurriculumConfig():
         say(f"arm `{arm.name}` is probed shuffled: its `curriculum` is left out")
     if settings.selection.metric is not None:
@@ -144,7 +143,7 @@ def _shuffled(arm: Arm) -> Settings:
     plain |= {
         "data": settings.data.model_copy(update={"eval": None}),
         "selection": settings.selection.model_copy(update={"metric": None, "patience": None}),
-        "training": complete({key: value for key, value in settings.training.items() if not key.startswith("eval_")}),
+        "training": complete(training | {"report_to": "none"}),  # a tracker is for the recipe's own runs
     }
     return settings.model_copy(update=plain)
 
