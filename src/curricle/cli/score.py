@@ -9,7 +9,7 @@ import typer
 
 from .options import Overrides, names, show
 
-MODEL = "A model folder, a run, or a name on the hub."
+MODEL = "A model folder, a run, a name on the hub, or a toy model."
 
 
 def _option(flag: str, metavar: str, text: str) -> Any:

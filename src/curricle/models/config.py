@@ -82,7 +82,7 @@ class ModelConfig(Section):
 
     name_or_path: str
     """A folder, a name on the hub, `nano:llama`, `nano:qwen2`, ...: a small random model made on the spot; or
-    `toy:base`, a small Llama that has read made-up text, for the toy data."""
+    `toy:base` and `toy:cloud`, a small and a larger Llama that have read made-up text, for the toy data."""
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     """Precision of the weights in memory; `auto` takes what was saved. Compute precision is `training.bf16`."""
     attn_implementation: str = "auto"
