@@ -24,6 +24,8 @@ Ids = npt.NDArray[np.bytes_]
 
 FEWEST = 16
 """Examples below this say nothing about a correlation."""
+TOKENS = "_tokens"
+"""Behind the target's name: in how many tokens it was measured."""
 ALIKE = 1e-3
 """What two scorings of one thing may differ by, as batches differ."""
 
@@ -75,10 +77,8 @@ def read_table(paths: Sequence[Path], target: str) -> tuple[Table, Target | None
         for part, place in zip(parts, places, strict=True)
     ]
     own = next((i for i, columns in enumerate(taken) if target in columns), None)
-    found = (
-        None if own is None else _target(target, parts[own].path, taken[own][target], np.ones(len(ids), dtype=bool), [])
-    )
-    drop = {target, f"{target}_tokens"}
+    found = None if own is None else _target(target, parts[own].path, taken[own])
+    drop = {target, f"{target}{TOKENS}"}
     columns = _merged(names, [{k: v for k, v in each.items() if k not in drop} for each in taken], notes)
     if not columns:
         raise DataError(f"{names[0]} has no score; its columns: {', '.join(parts[0].columns) or 'none'}")
@@ -114,23 +114,33 @@ def read_target(path: Path, name: str, table: Table) -> Target:
         notes.append(f"{lacking:,} of the {len(table):,} labelled examples have no `{name}` in {path}")
     if unlabelled := len(labels) - len(theirs):
         notes.append(f"{unlabelled:,} of the {len(labels):,} examples of {path} have no label")
-    values_n, known_n = np.full(len(table), np.nan), np.zeros(len(table), dtype=bool)
-    values_n[ours], known_n[ours] = labels.columns[name][theirs], True
-    return _target(name, str(path), values_n, known_n, notes)
+    found = _target(name, str(path), {k: v[theirs].astype(np.float64) for k, v in labels.columns.items()})
+    values_n = np.full(len(table), np.nan)
+    values_n[ours] = found.values_n
+    return Target(name, str(path), values_n, [*notes, *found.notes])
 
 
-def _target(name: str, path: str, values_n: Floats, known_n: npt.NDArray[np.bool_], notes: list[str]) -> Target:
+def _target(name: str, path: str, columns: dict[str, Floats]) -> Target:
+    """A row without a token to be learned has no difficulty, and is left out; any other gap is refused."""
+    values_n, tokens_n = columns[name], columns.get(f"{name}{TOKENS}")
+    known_n = np.ones(len(values_n), dtype=bool) if tokens_n is None else tokens_n > 0
     bad = int((~np.isfinite(values_n[known_n])).sum())
     if bad:
         raise DataError(
             f"{path}: `{name}` is no finite number for {bad:,} of {int(known_n.sum()):,} examples; a target must be "
             "known: measure it again, or take those rows out"
         )
+    if known_n.sum() < FEWEST:
+        raise DataError(
+            f"{path}: `{name}` is known of {int(known_n.sum())} labelled examples; at least {FEWEST} are needed"
+        )
     if np.ptp(values_n[known_n]) == 0:
         raise DataError(
             f"{path}: `{name}` is the same for all examples, {values_n[known_n][0]:g}; nothing can foresee it"
         )
-    return Target(name, path, values_n, notes)
+    empty = len(known_n) - int(known_n.sum())
+    notes = [f"{counted(empty, 'example')} without a token to learn, and so without `{name}`"] if empty else []
+    return Target(name, path, np.where(known_n, values_n, np.nan), notes)
 
 
 def _distinct(read: Difficulties, notes: list[str]) -> Labels:

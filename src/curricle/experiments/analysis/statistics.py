@@ -148,8 +148,10 @@ def auc(values: Floats, hard: npt.NDArray[np.bool_], level: float = 0.95) -> Int
         return Interval(found)
     variance = float(over_n[hard].var(ddof=1) / num_hard + over_n[~hard].var(ddof=1) / num_easy)
     centre = found
-    if variance < PERFECT**2 or not 0 < found < 1:  # nobody is on the wrong side: as if half a pair were
-        centre = (found * num_hard * num_easy + 0.5) / (num_hard * num_easy + 1)
+    if (
+        variance < PERFECT**2 or not 0 < found < 1
+    ):  # no example is out of place, so nothing says how far: as if one were
+        centre = float(np.clip(found, 1 / len(values), 1 - 1 / len(values)))
         variance = _hanley(centre, num_hard, num_easy)
     low, high = _on_logits(centre, float(np.sqrt(variance)), level)
     return Interval(found, min(low, found), max(high, found), DELONG)
