@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from curricle.experiments.material import gather
 from curricle.experiments.plan import Plan
 from curricle.experiments.resolve import Arm, resolve, same_training
 from curricle.experiments.smoke import Smoke
+from curricle.experiments.toy_base import place_base
+from curricle.models.config import ModelConfig
 from curricle.runtime.files import read_json
 from difficulty.nano_pair import save_pair, write_rows
 
@@ -139,6 +142,24 @@ def test_layers_of_their_own_go_by_labels_that_were_made(models: dict[str, Any])
     asked = recipe(models, curriculum={"labels": "score", "strategy": "layer_specific"})
     curricle.run({**asked, "model": {**asked["model"], "adapter": {"lora_r": 2}}})
     assert cost_of("base") == read_labels(made()[0]).about["cost"]["columns"]["layers"]
+
+
+def test_toy_models_go_by_their_names(models: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any two models stand in the cache where those would."""
+    monkeypatch.setenv("CURRICLE_CACHE", str(tmp_path / "cache"))
+    for name, folder in (("cloud", models["cloud"]), ("base", models["edge"])):
+        shutil.copytree(folder, place_base(ModelConfig(name_or_path=f"toy:{name}")).name_or_path)
+    asked = recipe(models, model={"name_or_path": "toy:base", "pad_token": "<|endoftext|>"})
+    curricle.run({**asked, "difficulty": {**asked["difficulty"], "cloud": "toy:cloud"}})
+    [path] = made()
+    about = read_labels(path).about
+    assert {role: one["name"] for role, one in about["models"].items()} == {"cloud": "toy:cloud", "edge": "toy:base"}
+    named = {"overrides": ["data.max_length=64"], "baselines": ["length", "loss", "gap"], "output": "l.parquet"}
+    scored = curricle.score("train.jsonl", cloud="toy:cloud", edge="toy:base", **named)
+    assert scored.labels.about["fingerprint"] == path.stem
+    assert curricle.score("train.jsonl", **models, **named).labels.about["fingerprint"] == path.stem, (
+        "wherever they lie"
+    )
 
 
 def test_an_interrupted_labelling_goes_on(models: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

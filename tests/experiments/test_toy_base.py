@@ -11,7 +11,7 @@ import pytest
 from curricle.errors import CurricleError
 from curricle.experiments.material import gather
 from curricle.experiments.resolve import resolve
-from curricle.experiments.toy_base import make_base, place_base
+from curricle.experiments.toy_base import TOY_MODELS, make_base, place_base, toy_name
 from curricle.models.config import ModelConfig
 from curricle.models.loading import load_model, load_tokenizer
 
@@ -63,6 +63,31 @@ def test_of_two_that_want_it_one_makes_it(capsys: pytest.CaptureFixture[str]) ->
     assert load_model(placed).config.vocab_size == len(tokenizer)
     settings = resolve({"model": {"name_or_path": str(folder)}, "data": {"train": "toy:dialogue#5"}}).base
     assert len(gather(settings).train) == 5
+
+
+@pytest.mark.usefixtures("libraries")
+def test_the_cloud_has_the_tokenizer_of_the_base() -> None:
+    """So that their next-token distributions can be compared."""
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2}
+    brief = {"max_steps": 1, "per_device_train_batch_size": 1}
+    hows: dict[str, Any] = {
+        name: {
+            **how,
+            "model": {**how["model"], "shape": how["model"]["shape"] | small},
+            "data": {**how["data"], "train": how["data"]["train"].replace("#4000", "#60")},
+            "training": how["training"] | brief,
+        }
+        for name, how in TOY_MODELS.items()
+    }
+    made = [place_base(ModelConfig(name_or_path=f"toy:{name}"), hows) for name in ("base", "cloud")]
+    for each in made:
+        make_base(each, hows)
+    one, other = (load_tokenizer(each) for each in made)
+    assert one.get_vocab() == other.get_vocab()
+    assert one.chat_template == other.chat_template
+    assert [load_model(each).config.num_hidden_layers for each in made] == [3, 5]
+    assert [toy_name(each.name_or_path, hows) for each in made] == ["base", "cloud"]
+    assert toy_name("somewhere/else", hows) is None
 
 
 def test_several_processes_are_told_to_make_it_first(monkeypatch: pytest.MonkeyPatch) -> None:
