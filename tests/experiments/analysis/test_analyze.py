@@ -117,11 +117,26 @@ def test_labels_alone(folder: Path) -> None:
 def test_unknown_and_constant_columns_are_said(tmp_path: Path) -> None:
     gaps = np.where(np.arange(NUM) % 4 == 0, np.nan, np.arange(NUM, dtype=float))
     more = {"ifd": gaps, "mtld": np.full(NUM, np.nan), "compression": np.ones(NUM)}
-    found = curricle.analyze(write_made(tmp_path, **more), against=tmp_path / "probe.parquet")
+    labels, probe = write_made(tmp_path, **more), tmp_path / "probe.parquet"
+    found = curricle.analyze(labels, against=probe, output=tmp_path / "out")
     foreseen = {column.column: column for column in found.foresight.columns}
     assert (foreseen["ifd"].num, foreseen["mtld"].num, foreseen["mtld"].rho) == (NUM * 3 // 4, 0, None)
     assert foreseen["compression"].rho is None
     assert "the same for all examples, or unknown: mtld, compression" in str(found)
+    assert "no example has a value" in found.report.read_text(encoding="utf-8")
+    tree = json.loads((tmp_path / "out" / "analysis.json").read_text(encoding="utf-8"))
+    assert next(column for column in tree["columns"] if column["name"] == "mtld")["spread"]["mean"] is None
+
+
+def test_examples_with_an_unknown_layer_are_left_out_of_the_layers(tmp_path: Path) -> None:
+    read = read_labels(write_made(tmp_path))
+    layers = read.layers.copy()
+    layers[:50, 1] = np.nan
+    write_labels(tmp_path / "gaps.parquet", read.ids, read.columns, layers)
+    [found] = curricle.analyze(tmp_path / "gaps.parquet").layers
+    assert [layer.raw.num for layer in found.layers] == [NUM - 50] * 3
+    write_labels(tmp_path / "none.parquet", read.ids, read.columns, np.full_like(layers, np.nan))
+    assert curricle.analyze(tmp_path / "none.parquet").layers == []
 
 
 # ---- what is written ------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from ...difficulty.config import BASELINES
 from ...difficulty.scores import SCORES, normalized
@@ -49,22 +50,23 @@ def _bins(known: Floats) -> int:
 
 
 def describe_layers(table: Table, target: Target | None) -> list[LayersInfo]:
-    return [_layers(file, layers_nl, target) for file, layers_nl in table.layers.items()]
+    """Of the examples whose every layer is known."""
+    known = {file: np.asarray(np.isfinite(layers_nl).all(1)) for file, layers_nl in table.layers.items()}
+    return [_layers(file, table.layers[file], known_n, target) for file, known_n in known.items() if known_n.any()]
 
 
-def _layers(file: str, layers_nl: Floats, target: Target | None) -> LayersInfo:
-    known = np.isfinite(layers_nl).all(1)
-    raw_nl = layers_nl[known]
+def _layers(file: str, layers_nl: Floats, known_n: npt.NDArray[np.bool_], target: Target | None) -> LayersInfo:
+    raw_nl = layers_nl[known_n]
     scaled_nl = normalized(raw_nl.astype(np.float32), "zscore")
     num = raw_nl.shape[1]
-    largest = np.bincount(scaled_nl.argmax(1), minlength=num) / max(1, len(raw_nl))
+    largest = np.bincount(scaled_nl.argmax(1), minlength=num) / len(raw_nl)
     infos = [
         LayerInfo(
             layer + 1,
             spread(raw_nl[:, layer]),
             spread(scaled_nl[:, layer]),
             float(largest[layer]),
-            None if target is None else _with_target(raw_nl[:, layer], target.values_n[known]),
+            None if target is None else _with_target(raw_nl[:, layer], target.values_n[known_n]),
         )
         for layer in range(num)
     ]
