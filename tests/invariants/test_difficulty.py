@@ -44,9 +44,11 @@ def related(width: int, num: int, seed: int) -> tuple[Tensor, Tensor]:
 Pair = tuple[Tensor, Tensor]
 
 
-def difference(space: Any, metric: str, calibration: Pair, samples: Pair, ridge: float = 1.0) -> Tensor:
-    cloud = fit_cloud(space, calibration[1])
-    edge = fit_edge(space, *calibration, cloud, ridge)
+def difference(
+    space: Any, metric: str, calibration: Pair, samples: Pair, ridge: float = 1.0, standardize: Any = "dimension"
+) -> Tensor:
+    cloud = fit_cloud(space, calibration[1], standardize)
+    edge = fit_edge(space, *calibration, cloud, ridge, standardize)
     return differences(metric, edge.features(samples[0]), cloud.features(samples[1]))
 
 
@@ -81,38 +83,42 @@ def test_rounding_is_no_difficulty(normalize: Any) -> None:
 # ---- rotations and scales
 
 
-class Turned:
-    """A model whose standardised states are those of another, turned."""
-
-    def __init__(self, known: Tensor, turn: Tensor) -> None:
-        self.mean, self.scale, self.turn = known.mean(0), known.std(0, correction=0), turn
-
-    def __call__(self, given: Tensor) -> Tensor:
-        return (given - self.mean) / self.scale @ self.turn
-
-
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("space", ROTATED)
-@pytest.mark.parametrize("which", ["edge", "cloud"])
-def test_a_rotation_of_either_side_changes_nothing(
-    space: Any, metric: str, which: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The control: how a model happens to lay out its dimensions is no difficulty. Standardising is per dimension and
-    comes before, so it is done by hand here, and switched off in the space."""
+@pytest.mark.parametrize("which", [0, 1], ids=["edge", "cloud"])
+def test_a_rotation_of_either_model_changes_nothing(space: Any, metric: str, which: int) -> None:
+    """The control: how a model happens to lay out its dimensions is no difficulty."""
     known, new = related(20, CALIBRATION, 0), related(20, SAMPLES, 1)
-    monkeypatch.setattr(
-        "curricle.difficulty.spaces._moments", lambda given: (torch.zeros(given.shape[1:]), torch.ones(given.shape[1:]))
-    )
-    place = {"edge": 0, "cloud": 1}[which]
-    for_both = [Turned(side, torch.eye(side.shape[2])) for side in known]
-    plain = difference(space, metric, _each(for_both, known), _each(for_both, new))
-    for_both[place].turn = orthogonal(known[place].shape[2])
-    turned = difference(space, metric, _each(for_both, known), _each(for_both, new))
-    torch.testing.assert_close(turned, plain, atol=2e-4, rtol=1e-3)
+    plain = difference(space, metric, known, new, standardize="whole")
+    turn = orthogonal(known[which].shape[2])
+    turned = [[side @ turn if i == which else side for i, side in enumerate(pair)] for pair in (known, new)]
+    found = difference(space, metric, *map(tuple, turned), standardize="whole")  # type: ignore[arg-type]
+    torch.testing.assert_close(found, plain, atol=2e-4, rtol=1e-3)
+    assert plain.std() > 0.05
 
 
-def _each(maps: list[Turned], given: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return maps[0](given[0]), maps[1](given[1])
+@pytest.mark.parametrize("space", ROTATED)
+def test_a_rotation_behind_the_standardising_of_dimensions_changes_nothing(space: Any) -> None:
+    """Dimensions that are of one size by themselves need no standardising, and turning them leaves nothing to do."""
+    known, new = related(20, 4000, 0), related(20, SAMPLES, 1)
+    known, new = (_white(known, known), _white(known, new))
+    plain = difference(space, "cosine", known, new)
+    turn = orthogonal(20)
+    found = difference(space, "cosine", (known[0] @ turn, known[1]), (new[0] @ turn, new[1]))
+    torch.testing.assert_close(found, plain, atol=2e-3, rtol=1e-3)
+
+
+def _white(known: Pair, given: Pair) -> Pair:
+    """Uncorrelated dimensions of spread 1, in both models, layer by layer."""
+    made = []
+    for fitted, side in zip(known, given, strict=True):
+        layers = []
+        for layer in range(LAYERS):
+            x, y = fitted[:, layer].double(), side[:, layer].double()
+            values, axes = torch.linalg.eigh(torch.cov(x.T, correction=0))
+            layers.append(((y - x.mean(0)) @ axes / values.sqrt()).float())
+        made.append(torch.stack(layers, 1))
+    return made[0], made[1]
 
 
 @pytest.mark.parametrize("space", SPACES)

@@ -12,6 +12,7 @@ Pool = Literal["last", "mean", "probe"]
 Metric = Literal["l2", "cosine", "kl", "kl_bytes"]
 Space = Literal["rsa", "ridge", "procrustes", "none"]
 Match = Literal["depth", "cka"]
+Scale = Literal["dimension", "whole"]
 Baseline = Literal["length", "loss", "ifd", "gap", "compression", "mtld", "quality"]
 
 FEWEST = 16
@@ -36,6 +37,9 @@ class DifficultyConfig(Section):
     `kl_bytes` of their next-byte distributions (any two)."""
     match: Match = "depth"
     """Which cloud layer an edge layer is held against: that of the same relative `depth`, or the most alike (`cka`)."""
+    standardize: Scale = "dimension"
+    """What the states of a layer are divided by: each `dimension` by its own spread, as a few massive ones would decide
+    every distance otherwise; or the `whole` layer by one number, so that no rotation of a model changes a score."""
     num_calibration: Annotated[int, Field(ge=1)] | None = None
     """Samples that standardising, anchors and maps are fitted on; by default 200, or half the rows if that
     is less."""

@@ -99,7 +99,7 @@ class _Work:
     def cloud_turn(self) -> None:
         if self.space is not None:
             states = self._calibration("cloud", self.cloud, self.cloud_layers)
-            self.sides = [fit_cloud(self.space, part) for part in self._sets(states)]
+            self.sides = [fit_cloud(self.space, part, self.config.standardize) for part in self._sets(states)]
         elif self.layers.missing:
             self.cloud_lens = self.cloud.lens()
         if self.layers.missing:
@@ -125,7 +125,7 @@ class _Work:
         assert self.space is not None
         at = self._columns_of_matched()
         return [
-            fit_edge(self.space, edge_nld, cloud_nld[:, at], _at(side, at), self.config.ridge)
+            fit_edge(self.space, edge_nld, cloud_nld[:, at], _at(side, at), self.config.ridge, self.config.standardize)
             for edge_nld, cloud_nld, side in zip(self._sets(edge), self._sets(cloud), self.sides, strict=True)
         ]
 

@@ -98,8 +98,9 @@ class MetaTokenExtractor:
             self.matched = by_likeness(edge_nld, cloud_nld)
         matched_nld = self._at(cloud_nld)
         space: Space = self.config.space or "rsa"
-        cloud = fit_cloud(space, matched_nld)
-        self._sides = cloud, fit_edge(space, edge_nld, matched_nld, cloud, self.config.ridge)
+        how = self.config.standardize
+        cloud = fit_cloud(space, matched_nld, how)
+        self._sides = cloud, fit_edge(space, edge_nld, matched_nld, cloud, self.config.ridge, how)
         return self
 
     def _fitted(self) -> tuple[Side, Side]:

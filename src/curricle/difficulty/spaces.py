@@ -5,9 +5,10 @@
     procrustes   both are reduced to k principal axes, and the edge's are rotated onto the cloud's
     none         states as they are; needs equal widths
 
-Everything is fitted on calibration samples, which are not scored with it. States are standardised first, per dimension:
-in Llama and Qwen a few massive dimensions would decide every distance. After that no rotation of either side changes a
-score (but with `none`).
+Everything is fitted on calibration samples, which are not scored with it. States are standardised first, by default per
+dimension: in Llama and Qwen a few massive dimensions would decide every distance. After that no rotation of either side
+changes a score (but with `none`). A rotation before it does, as other dimensions are then standardised; with one number
+for a whole layer it does not.
 
 Suffixes: n samples, l layers, d width, a anchors, k dimensions of the space.
 """
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
-from .config import Space
+from .config import Scale, Space
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,9 +53,9 @@ class Side:
         return unit_ranks(torch.einsum("nld,ldk->nlk", _unit(standard_nld), self.map_ldk))
 
 
-def fit_cloud(space: Space, cloud_nld: Tensor) -> Side:
+def fit_cloud(space: Space, cloud_nld: Tensor, standardize: Scale = "dimension") -> Side:
     """The cloud model's side, from its states of the calibration samples alone."""
-    mean_ld, scale_ld = _moments(cloud_nld)
+    mean_ld, scale_ld = _moments(cloud_nld, standardize)
     plain = Side(mean_ld, scale_ld, None)
     if space == "rsa":
         return _onto_anchors(plain, cloud_nld)
@@ -63,11 +64,18 @@ def fit_cloud(space: Space, cloud_nld: Tensor) -> Side:
     return plain
 
 
-def fit_edge(space: Space, edge_nld: Tensor, cloud_nld: Tensor, cloud: Side, ridge: float = 1.0) -> Side:
+def fit_edge(
+    space: Space,
+    edge_nld: Tensor,
+    cloud_nld: Tensor,
+    cloud: Side,
+    ridge: float = 1.0,
+    standardize: Scale = "dimension",
+) -> Side:
     """The edge model's side. `cloud_nld` are the states of the same samples at the matched layers."""
     import torch
 
-    mean_ld, scale_ld = _moments(edge_nld)
+    mean_ld, scale_ld = _moments(edge_nld, standardize)
     plain = Side(mean_ld, scale_ld, None)
     if space == "rsa":
         return _onto_anchors(plain, edge_nld)
@@ -138,11 +146,13 @@ def _onto_anchors(plain: Side, states_ald: Tensor) -> Side:
     return Side(plain.mean_ld, plain.scale_ld, anchors_lda, ranks=True)
 
 
-def _moments(states_nld: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each dimension; one that never moves keeps its scale."""
+def _moments(states_nld: Tensor, standardize: Scale) -> tuple[Tensor, Tensor]:
+    """The mean of each dimension, and its standard deviation or the whole layer's; what never moves keeps its scale."""
     states = states_nld.double()
-    scale = states.std(0, correction=0)
-    return states.mean(0).float(), scale.where(scale > 1e-6, 1.0).float()
+    scale_ld = states.std(0, correction=0)
+    if standardize == "whole":
+        scale_ld = scale_ld.square().mean(1, keepdim=True).sqrt().expand_as(scale_ld)
+    return states.mean(0).float(), scale_ld.where(scale_ld > 1e-6, 1.0).float()
 
 
 def _axes(standard_nld: Tensor, most: int) -> Tensor:
