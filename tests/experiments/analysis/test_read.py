@@ -77,6 +77,14 @@ def test_what_either_side_lacks_is_counted(tmp_path: Path) -> None:
     ]
 
 
+def test_a_row_that_the_target_has_twice_counts_once(tmp_path: Path) -> None:
+    table, _ = read_table([save(tmp_path / "a.parquet")], "probe")
+    probe = save(tmp_path / "probe.parquet", [*IDS[:5], *IDS], probe=np.arange(45.0))
+    target = read_target(probe, "probe", table)
+    np.testing.assert_array_equal(target.values_n, [*range(5), *range(10, 45)])
+    assert target.notes == [f"{probe}: 5 labels of rows that were labelled already are left out"]
+
+
 def test_a_row_without_a_token_to_learn_is_left_out(tmp_path: Path) -> None:
     table, _ = read_table([save(tmp_path / "a.parquet")], "probe")
     values, tokens = np.arange(40.0), np.ones(40)
