@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import table as make_table
 
+from curricle import CurriculumConfig, CurriculumSampler, CurriculumTrainingScheduler
 from curricle.curriculum.config import MixStage
 from curricle.curriculum.dynamic import DynamicPacing, Hybrid, Pace
 from curricle.curriculum.layer_specific import AnyLayer, LayerPace, layer_ranks
@@ -27,6 +28,7 @@ from curricle.curriculum.stream import Stream
 from curricle.data.rows import Rows
 from curricle.data.table import TokenTable
 from curricle.errors import RunError
+from curricle.runtime.seeds import numpy_generator
 from curricle.training.batches import OrderedBatches
 
 N, STEPS = 60, 24
@@ -171,6 +173,15 @@ def test_full_competence_is_plain_shuffling_bit_for_bit(order: Order) -> None:
 )
 def test_constant_difficulty_is_plain_shuffling_bit_for_bit(order: Order) -> None:
     assert as_plain(order)
+
+
+@pytest.mark.parametrize("keys", [{"strategy": "competence", "initial_competence": 1.0}, {"strategy": "none"}], ids=str)
+@pytest.mark.parametrize("epoch", [0, 1, 4])
+def test_a_sampler_at_full_competence_is_a_plain_shuffle_bit_for_bit(keys: Any, epoch: int) -> None:
+    plan = CurriculumTrainingScheduler(CurriculumConfig(**keys), DIFFICULTY, seed=9)
+    sampler = CurriculumSampler(plan, num_replicas=1, rank=0)
+    sampler.set_epoch(epoch)
+    assert list(sampler) == numpy_generator(9, "order", epoch).permutation(N).tolist()
 
 
 def admitted(order: Order, progress: float) -> set[int]:
