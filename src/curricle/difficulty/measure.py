@@ -5,7 +5,8 @@ The cloud model reads everything first and is let go; then the edge model reads,
     cloud   calibration states -> its side of the common space -> features of all samples, in parts on disk
     edge    calibration states -> its side, fitted to the cloud's -> features -> differences, in parts on disk
 
-So one model is in memory at a time, with the states of one part of the samples; a part that is there is not made again.
+Calibration samples that are rows of the data are read once: their states are at hand when they are scored. One model is
+in memory at a time, with the states of one part of the samples; a part that is there is not made again.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ class _Work:
         self.ifd = self._parts("ifd") if "ifd" in config.baselines else None
         self.sides: list[Side] = []
         self.cloud_lens: Lens | None = None
+        self.known: dict[Role, dict[int, torch.Tensor]] = {"cloud": {}, "edge": {}}
+        """The states of calibration samples that are rows as well, by their place in the table."""
         if self.space == "none":
             refuse_other_width(self.edge.width, self.cloud.width)
 
@@ -136,7 +139,7 @@ class _Work:
         at = self._columns_of_matched()
 
         def make(rows: range) -> Arrays:
-            states = self.edge.states(self.samples.readings["edge"], rows, self.edge_layers)
+            states = self._states("edge", self.edge, rows, self.edge_layers)
             held = torch.from_numpy(self.features.load(rows.start // self.features.size)["features"])[:, at]
             if self.config.metric == "kl":
                 assert self.cloud_lens is not None
@@ -152,13 +155,24 @@ class _Work:
         self.cloud_lens = None
 
     def _cloud_features(self, rows: range) -> Arrays:
-        states = self.cloud.states(self.samples.readings["cloud"], rows, self.cloud_layers)
+        states = self._states("cloud", self.cloud, rows, self.cloud_layers)
         if self.config.metric == "kl_bytes":
             assert self.cloud_lens is not None
             states = self.cloud_lens.byte_log_probs(states)
         elif self.space is not None:
             states = self._into_space(self.sides, states, rows)
         return {"features": states.numpy()}
+
+    def _states(self, role: Role, reader: Reader, rows: range, layers: Sequence[int]) -> torch.Tensor:
+        """`[n, l, d]` of these rows; only what is not known is read."""
+        reading, known = self.samples.readings[role], self.known[role]
+        places: list[int] = reading.places[rows.start : rows.stop].tolist()
+        unknown = [row for row, place in zip(rows, places, strict=True) if place not in known]
+        read = reader.states(reading, unknown, layers)
+        if len(read) == len(rows):
+            return read
+        following = iter(read)
+        return torch.stack([known[place] if place in known else next(following) for place in places])
 
     def _likelihoods(self, role: Role, reader: Reader) -> None:
         if role in self.losses:
@@ -172,7 +186,13 @@ class _Work:
         reading: Reading = self.samples.calibration[role]
         parts = Parts(self.folder, f"calibration-{role}", len(reading))
         parts.fill(lambda rows: {"states": reader.states(reading, rows, layers).numpy()}, f"{role} model: calibration")
-        return torch.from_numpy(parts.column("states"))
+        states = torch.from_numpy(parts.column("states"))
+        if self._among_rows(role):
+            self.known[role] = dict(zip(reading.places.tolist(), states, strict=True))
+        return states
+
+    def _among_rows(self, role: Role) -> bool:
+        return self.samples.calibration[role].table is self.samples.readings[role].table
 
     def _sets(self, states_nld: torch.Tensor) -> list[torch.Tensor]:
         return list(states_nld.chunk(self.samples.sets))
@@ -217,7 +237,7 @@ class _Work:
             tokens, answers = int(reading.lengths.sum()), int(reading.table.num_supervised[reading.places].sum())
             mean = tokens / len(reading)
             prompts = tokens - int(answers * (~reading.raw).mean())
-            calibrated = int(self.samples.calibration[role].lengths.sum())
+            calibrated = 0 if self._among_rows(role) else int(self.samples.calibration[role].lengths.sum())
             lens = len(reading) * len(layers) if self.config.lens else 0
             total["states"] += reader.flops(prompts + calibrated, lens, mean)
             if role in self.losses:

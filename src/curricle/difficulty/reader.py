@@ -62,7 +62,7 @@ class Reader:
     def width(self) -> int:
         return int(self.settings.hidden_size)
 
-    def states(self, reading: Reading, rows: range, layers: Sequence[int]) -> torch.Tensor:
+    def states(self, reading: Reading, rows: Sequence[int], layers: Sequence[int]) -> torch.Tensor:
         """`[n, l, d]` of these samples' prompts."""
         prompts = [reading.prompt(i) for i in rows]
         model = self.model

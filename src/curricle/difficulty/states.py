@@ -62,13 +62,11 @@ class StateReader:
         was_training = self.model.training
         self.model.eval()
         try:
-            with _taps(self.model, sorted(set(self.wanted))) as tapped:
-                for batch in batches(lengths, self.token_budget, self.packed):
-                    places = _Places.of(lengths, batch, self.packed)
+            for batch in batches(lengths, self.token_budget, self.packed):
+                places = _Places.of(lengths, batch, self.packed)
+                with _taps(self.model, sorted(set(self.wanted)), self._spans(places)) as pooled:
                     self._forward([prompts[i] for i in batch], places)
-                    spans = self._spans(places)
-                    pooled = {layer: pool(state, spans) for layer, state in tapped.items()}
-                    out_nld[batch] = torch.stack([pooled[layer] for layer in self.wanted], 1).cpu()
+                out_nld[batch] = torch.stack([pooled[layer] for layer in self.wanted], 1).cpu()
         finally:
             self.model.train(was_training)
         return out_nld
@@ -175,20 +173,20 @@ def num_layers(model: nn.Module) -> int:
 
 
 @contextmanager
-def _taps(model: nn.Module, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
-    """What came out of each of these blocks in the last forward."""
-    tapped: dict[int, Tensor] = {}
+def _taps(model: nn.Module, layers: Sequence[int], spans: Sequence[tuple[int, int]]) -> Iterator[dict[int, Tensor]]:
+    """What comes out of each of these blocks, pooled at once: no layer's states outlive the next block."""
+    pooled: dict[int, Tensor] = {}
 
-    def keep(layer: int) -> Any:
+    def take(layer: int) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            tapped[layer] = output if isinstance(output, Tensor) else output[0]
+            pooled[layer] = pool(output if isinstance(output, Tensor) else output[0], spans)
 
         return hook
 
     blocks = blocks_of(model)
-    handles = [blocks[layer - 1].register_forward_hook(keep(layer)) for layer in layers]
+    handles = [blocks[layer - 1].register_forward_hook(take(layer)) for layer in layers]
     try:
-        yield tapped
+        yield pooled
     finally:
         for handle in handles:
             handle.remove()
