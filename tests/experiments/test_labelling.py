@@ -154,7 +154,7 @@ def test_toy_models_go_by_their_names(models: dict[str, Any], tmp_path: Path, mo
     [path] = made()
     about = read_labels(path).about
     assert {role: one["name"] for role, one in about["models"].items()} == {"cloud": "toy:cloud", "edge": "toy:base"}
-    named = {"overrides": ["data.max_length=64"], "baselines": ["length", "loss", "gap"], "output": "l.parquet"}
+    named: Any = {"overrides": ["data.max_length=64"], "baselines": ["length", "loss", "gap"], "output": "l.parquet"}
     scored = curricle.score("train.jsonl", cloud="toy:cloud", edge="toy:base", **named)
     assert scored.labels.about["fingerprint"] == path.stem
     assert curricle.score("train.jsonl", **models, **named).labels.about["fingerprint"] == path.stem, (

@@ -78,6 +78,7 @@ class Scoring:
                 folder.rmdir()
                 folder.parent.rmdir()
             raise
+        barrier()  # every rank has read the parts before the first removes them
         if is_main():
             if output.suffix == ".json":
                 export_json(labels, output)
