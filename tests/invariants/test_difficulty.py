@@ -172,6 +172,7 @@ def test_rsa_is_one_less_spearmans_correlation() -> None:
     for n, layer in ((0, 0), (7, 2), (29, 1)):
         slow = 1 - spearmanr(likeness[0][n, :, layer].numpy(), likeness[1][n, :, layer].numpy()).statistic
         assert float(found[n, layer]) == pytest.approx(slow, abs=1e-5)
+    torch.testing.assert_close(difference("rsa", "l2", known, new).square(), 2 * found, atol=1e-5, rtol=1e-4)
 
 
 # ---- ridge
