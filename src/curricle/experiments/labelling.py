@@ -20,7 +20,7 @@ from ..curriculum.labels import ID_DIGITS, read_about, write_labels
 from ..difficulty.config import FEWEST
 from ..difficulty.scores import SCORES
 from ..errors import RecipeError, RunError
-from ..runtime.progress import say
+from ..runtime.progress import counted, say
 from ..runtime.ranks import barrier, is_main, shared
 from .recipe import SCORE, Settings
 from .scoring import Scoring, saved_model
@@ -116,7 +116,8 @@ def labelled(material: Material, asked: Request | None) -> Material:
     if not shared(asked.there):
         say(f"labels: {asked}")
         asked.path.parent.mkdir(parents=True, exist_ok=True)
-        asked.scoring.write(asked.path, use_cpu=bool(material.settings.training.get("use_cpu")))
+        labels = asked.scoring.write(asked.path, use_cpu=bool(material.settings.training.get("use_cpu")))
+        say(f"labels: {counted(len(labels), 'row')}, {labels.flops:.3g} FLOPs")
     return with_labels(material, asked.path)
 
 

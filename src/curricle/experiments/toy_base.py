@@ -67,7 +67,7 @@ _CLOUD: Tree = {
 TOY_MODELS: Mapping[str, Tree] = {BASE: _BASE, CLOUD: _CLOUD}
 _SAID = {
     BASE: "a small Llama reads made-up text, once for all runs; under a minute on two free cores",
-    CLOUD: "a larger Llama reads the same text for longer, once for all runs; a few minutes on two free cores",
+    CLOUD: "a larger Llama reads the same text for longer, once for all runs; two to four minutes on two free cores",
 }
 
 
