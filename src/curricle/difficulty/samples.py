@@ -199,5 +199,5 @@ def _refuse_few(size: int, why: str) -> None:
     if size < FEWEST:
         raise DataError(
             f"{size} calibration samples ({why}) are too few to compare two models by: at least {FEWEST} are needed, "
-            "200 are better; bring a file of them with --calibration"
+            "200 are better; bring a file of them with --calibration (`difficulty.calibration` in a recipe)"
         )
