@@ -64,12 +64,18 @@ class StateReader:
         try:
             for batch in batches(lengths, self.token_budget, self.packed):
                 places = _Places.of(lengths, batch, self.packed)
-                with _taps(self.model, sorted(set(self.wanted)), self._spans(places)) as pooled:
+                pooled_nld = torch.empty(len(batch), *out_nld.shape[1:], device=self._device)
+                with _taps(self.model, self.wanted, self._spans(places), pooled_nld):
                     self._forward([prompts[i] for i in batch], places)
-                out_nld[batch] = torch.stack([pooled[layer] for layer in self.wanted], 1).cpu()
+                out_nld[batch] = pooled_nld.cpu()
         finally:
             self.model.train(was_training)
         return out_nld
+
+    @property
+    def _device(self) -> torch.device:
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     @property
     def _num_probes(self) -> int:
@@ -79,7 +85,7 @@ class StateReader:
         tokens = np.zeros(places.rows * places.width, dtype=np.int64)
         for prompt, begin, length in zip(prompts, places.begins, places.lengths, strict=True):
             tokens[begin : begin + length] = [*prompt, *(self.probe if self.pool == "probe" else ())]
-        device = next(self.model.parameters()).device
+        device = self._device
         ids_bt = torch.from_numpy(tokens).view(places.rows, places.width).to(device)
         inputs: dict[str, Any] = {"input_ids": ids_bt, "use_cache": False}
         if self.packed:
@@ -173,20 +179,22 @@ def num_layers(model: nn.Module) -> int:
 
 
 @contextmanager
-def _taps(model: nn.Module, layers: Sequence[int], spans: Sequence[tuple[int, int]]) -> Iterator[dict[int, Tensor]]:
-    """What comes out of each of these blocks, pooled at once: no layer's states outlive the next block."""
-    pooled: dict[int, Tensor] = {}
+def _taps(
+    model: nn.Module, layers: Sequence[int], spans: Sequence[tuple[int, int]], pooled_nld: Tensor
+) -> Iterator[None]:
+    """Each of these blocks leaves its pooled state in a place made before the forward: no states outlive the next
+    block, and nothing small that stays comes to lie amid the large buffers that go."""
 
-    def take(layer: int) -> Any:
+    def take(place: int) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            pooled[layer] = pool(output if isinstance(output, Tensor) else output[0], spans)
+            pooled_nld[:, place] = pool(output if isinstance(output, Tensor) else output[0], spans)
 
         return hook
 
     blocks = blocks_of(model)
-    handles = [blocks[layer - 1].register_forward_hook(take(layer)) for layer in layers]
+    handles = [blocks[layer - 1].register_forward_hook(take(place)) for place, layer in enumerate(layers)]
     try:
-        yield pooled
+        yield
     finally:
         for handle in handles:
             handle.remove()
