@@ -54,7 +54,7 @@ def test_one_label_a_row_with_all_scores(pair: dict[str, Path], data: Path, tmp_
 
 CASES: list[dict[str, Any]] = [
     {"space": "ridge", "metric": "l2"},
-    {"space": "procrustes", "match": "cka"},
+    {"space": "procrustes", "match": "cka", "standardize": "whole"},
     {"pool": "mean", "match": "cka", "normalize": "rank"},
     {"pool": "probe", "metric": "l2"},
     {"metric": "kl_bytes"},
