@@ -249,6 +249,8 @@ def test_a_plan_says_what_is_made(models: dict[str, Any]) -> None:
     assert isinstance(planned, Plan)
     assert f"labels are made first: 40 rows scored by cloud {models['cloud']} and edge {models['edge']}" in str(planned)
     assert not Path("runs/l").exists()
+    probed = curricle.run(recipe(models), ["difficulty.analyze=true", "difficulty.probe_folds=3"], plan=True)
+    assert "which takes 3 more trainings" in str(probed)
     curricle.run(recipe(models))
     assert f"labels: {made()[0]}, which is there" in str(curricle.run(recipe(models), plan=True))
 

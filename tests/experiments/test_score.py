@@ -46,6 +46,7 @@ def test_one_label_a_row_with_all_scores(pair: dict[str, Path], data: Path, tmp_
         assert np.isfinite(align(labels, ids_of(data), name)).all()
     assert labels.about["cost"]["seconds"] > 0
     assert labels.flops > 0
+    assert set(labels.about["cost"]["columns"]) == {"layers", *SCORES, *BASELINES}
     assert labels.about["matched_layers"] == [2, 3, 5]
     assert labels.about["models"]["cloud"]["layers"] == 5
     assert "60 labels" in str(result)

@@ -91,9 +91,12 @@ def _labels(material: Material, folder: Path) -> list[str]:
     asked = request(material.settings, folder)
     if asked is None:
         return []
+    difficulty = material.settings.difficulty
+    folds = difficulty.probe_folds if difficulty.analyze else 0
+    probed = [f"labels are held against real difficulty, which takes {folds} more trainings"] if folds else []
     if asked.there:
-        return [f"labels: {asked.path}, which is there"]
-    return [f"labels are made first: {counted(len(row_ids(material)), 'row')} scored by {asked}"]
+        return [f"labels: {asked.path}, which is there", *probed]
+    return [f"labels are made first: {counted(len(row_ids(material)), 'row')} scored by {asked}", *probed]
 
 
 def _memory(material: Material, fill: float) -> MemoryEstimate:
