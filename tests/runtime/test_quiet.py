@@ -19,7 +19,9 @@ def test_what_is_settled_is_left_out_and_the_rest_is_said(logger: str, said: str
     source.addHandler(listener)
     try:
         with calm_libraries():
-            source.warning("%s, and more.", said)
+            with calm_libraries():
+                source.warning("%s, and more.", said)
+            source.warning("%s, after one inside another.", said)
             source.warning("something else")
         source.warning(said)
     finally:

@@ -34,7 +34,8 @@ def calm_libraries() -> Iterator[None]:
     """Inside, other libraries say only what a person needs; also usable as a decorator."""
     from transformers.utils import logging as theirs
 
-    loggers = [logging.getLogger(name) for name in SETTLED]
+    named = [logging.getLogger(name) for name in SETTLED]
+    loggers = [logger for logger in named if _says_something not in logger.filters]  # one inside another leaves it be
     hide_bars = theirs.is_progress_bar_enabled() and not someone_watches()
     if hide_bars:
         theirs.disable_progress_bar()  # type: ignore[no-untyped-call]
