@@ -2,8 +2,8 @@
 
     pass@k = 1 - C(n - c, k) / C(n, k) = 1 - (1 - k/(n-c+1)) (1 - k/(n-c+2)) ... (1 - k/n)
 
-The product has no large numbers in it, so it keeps its digits for any n. Reading k programs off n >= k samples like this
-is unbiased; `1 - (1 - c/n)^k` is not, and is too low.
+The product has no large numbers in it, so it keeps its digits for any n. Reading k programs off n >= k samples like
+this is unbiased; `1 - (1 - c/n)^k` is not, and is too low.
 
 The mean over problems has an interval over problems: other problems of the same kind would have given another mean.
 Wilson's interval, since it says something where nothing or everything passes; a value a problem that varies less than
