@@ -219,3 +219,26 @@ def test_a_fingerprint_tells_models_apart_and_nothing_else() -> None:
     one.eval()
     assert model_fingerprint(one) == model_fingerprint(same)
     assert model_fingerprint(one.to(torch.bfloat16)) != model_fingerprint(same)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_stop_text_ends_an_answer_and_changes_nothing_before_it(batch_size: int) -> None:
+    asked = prompts(max_new_tokens=24)
+    free = answer(model(), TOKENIZER, asked, CONFIG)
+    stop = free[2].prediction[3:6]
+    stopped = replace(asked, items=[replace(prompt, stop_texts=("never", stop)) for prompt in asked])
+    ended = answer(model(), TOKENIZER, stopped, GenerationConfig(batch_size=batch_size))
+    assert any(one.num_tokens < other.num_tokens for one, other in zip(ended, free, strict=True))
+    for one, other in zip(ended, free, strict=True):
+        before, found, after = one.prediction.partition(stop)
+        assert other.prediction.startswith(before + found)
+        assert one.finished == (bool(found) or other.finished)
+        assert len(after) <= 1 or one == other  # a token may hold more than the text asked for
+
+
+def test_answers_of_other_stop_texts_are_made_again(tmp_path: Path) -> None:
+    asked, path = prompts(), tmp_path / "samples_eval.jsonl"
+    free = answer(model(), TOKENIZER, asked, CONFIG, path)
+    stop = free[2].prediction[3:6]
+    stopped = replace(asked, items=[replace(prompt, stop_texts=(stop,)) for prompt in asked])
+    assert answer(model(), TOKENIZER, stopped, CONFIG, path) == answer(model(), TOKENIZER, stopped, CONFIG)

@@ -52,6 +52,8 @@ class Prompt:
     """Every accepted answer; empty for a row without a target."""
     example: Example
     """The row, its prompt cut where it was too long."""
+    stop_texts: tuple[str, ...] = ()
+    """Texts that end its answer as well; the answer holds the one it was ended by."""
 
 
 @dataclass(frozen=True)

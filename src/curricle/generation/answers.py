@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ class Answer:
     references: list[str]
     num_tokens: int
     finished: bool
-    """It ended by an end token, not because it was cut."""
+    """It ended by an end token or a stop text, not because it was cut."""
 
 
 def answer(
@@ -73,7 +73,7 @@ def answer(
     own = _Own(tokenizer, prompts, samples)
     ranks.barrier()  # the first rank has put the files in order
     try:
-        _decode_share(model, [_row(prompts[i], i, limits[i]) for i in todo], stop_ids, config, seed, own)
+        _decode_share(model, [_row(prompts[i], i, limits[i], tokenizer) for i in todo], stop_ids, config, seed, own)
     finally:
         own.close()
     for part in ranks.gathered(own.answers):
@@ -98,10 +98,23 @@ def _decode_share(
         decode(model, rows, stop_ids, config, seed, own.take)
 
 
-def _row(prompt: Prompt, index: int, limit: int) -> Row:
+def _row(prompt: Prompt, index: int, limit: int, tokenizer: Any) -> Row:
     from .choice import Row
 
-    return Row(index, list(prompt.tokens), limit, prompt.id)
+    ends = _stop_of(prompt.stop_texts, tokenizer) if prompt.stop_texts else None
+    return Row(index, list(prompt.tokens), limit, prompt.id, ends)
+
+
+def _stop_of(texts: Sequence[str], tokenizer: Any) -> Callable[[Row], bool]:
+    """Whether one of the texts stands at the end of an answer. A token has at least one byte, so that so many tokens as
+    the longest has bytes, and one that may begin before it, hold it whole."""
+    window = max(len(text.encode()) for text in texts) + 1
+
+    def ended(row: Row) -> bool:
+        tail = tokenizer.decode(row.answer[-window:], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return any(text in tail for text in texts)
+
+    return ended
 
 
 def _limits(model: nn.Module, prompts: Prompts) -> list[int]:
@@ -221,7 +234,7 @@ def _identity(
         "fingerprint": fingerprint(about),
         "max_new_tokens": prompts.max_new_tokens,
         "num_prompts": len(prompts),
-        "prompts": {prompt.id: fingerprint(prompt.tokens) for prompt in prompts},
+        "prompts": {prompt.id: fingerprint(prompt.tokens, *prompt.stop_texts) for prompt in prompts},
     }
 
 

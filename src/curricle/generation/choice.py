@@ -6,7 +6,7 @@ depend on what else is in its batch. No global random number is taken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,8 +28,10 @@ class Row:
     """The most tokens of the answer."""
     name: str = ""
     """Names its stream of random numbers."""
+    ends: Callable[[Row], bool] | None = None
+    """Whether the answer, which has a new token, is to end there; asked after every token."""
     finished: bool = False
-    """Ended by an end token, not by its limit."""
+    """Ended by an end token or by `ends`, not by its limit."""
     num_prompt: int = field(init=False)
     draws: np.random.Generator | None = field(init=False, default=None)
 

@@ -106,6 +106,7 @@ class Decoder:
                 row.finished = True
             else:
                 row.tokens.append(token)
+                row.finished = row.ends is not None and row.ends(row)
             if not row.under_way:
                 self.finished(row)
 
