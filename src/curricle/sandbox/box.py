@@ -1,0 +1,184 @@
+"""`Sandbox`: a pool of workers and the verdicts on what ran in them; `layers`: what this machine can isolate."""
+
+from __future__ import annotations
+
+import json
+import queue
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+
+from ..errors import RunError
+from . import verdicts
+from .config import Job, Limits, PythonTests, StdinTests, Verdict
+from .plan import Plan, SandboxUnavailable, describe_machine, make_plan
+from .worker import Worker
+
+LONGEST_CODE = 1 << 20
+_AHEAD = 16
+_MEANS_OF_FILES = 3
+"""The first version of Landlock under which a file that may not be written may not be emptied either."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One means of isolation on this machine."""
+
+    name: str
+    active: bool
+    note: str
+
+
+class Sandbox:
+    """Runs jobs, each in fresh processes, and judges them.
+
+    >>> from curricle.sandbox import Job, Sandbox, StdinTests
+    >>> with Sandbox(workers=1) as box:
+    ...     print(*box.run([Job("sum", "print(int(input()) + 1)", StdinTests([("1", "2")]))]))  # doctest: +SKIP
+    """
+
+    def __init__(self, limits: Limits | None = None, workers: int = 2, unsafe: bool = False) -> None:
+        if workers < 1:
+            raise RunError(f"{workers} workers: give at least 1")
+        self.limits = limits or Limits()
+        self._plan, first = _first_worker(self.limits, unsafe)
+        self._workers = [first]
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        try:
+            self._workers += [Worker(self._plan) for _ in range(workers - 1)]
+        except BaseException:
+            self._close_workers()
+            raise
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sandbox")
+
+    @property
+    def layers(self) -> list[Layer]:
+        """What isolates the code that runs here."""
+        return [layer for layer in _layers_of(self._plan, "") if layer.active]
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Verdict]:
+        """Verdicts in the order of the jobs, which are taken from their iterable a little ahead."""
+        pending: deque[Future[Verdict]] = deque()
+        try:
+            for job in jobs:
+                pending.append(self._pool.submit(self._judge, job))
+                if len(pending) >= _AHEAD * len(self._workers):
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def _judge(self, job: Job) -> Verdict:
+        refused = _unfit(job)
+        if refused:
+            return Verdict(job.id, "refused", refused)
+        worker = self._idle.get()
+        try:
+            if isinstance(job.tests, PythonTests):
+                work = {
+                    "code": job.code, "tests": job.tests.code, "given": job.tests.given,
+                    "entry_point": job.tests.entry_point,
+                }  # fmt: skip
+                return verdicts.of_tests(job.id, worker.run_tests(work), self.limits)
+            return self._judge_cases(job, job.tests, worker)
+        finally:
+            self._idle.put(worker)
+
+    def _judge_cases(self, job: Job, tests: StdinTests, worker: Worker) -> Verdict:
+        """Case after case, until one fails."""
+        code, seconds = job.code.encode(), 0.0
+        for number, (given, wanted) in enumerate(tests.cases, 1):
+            run = worker.run_program(code, given.encode())
+            seconds += run.seconds
+            outcome, evidence = verdicts.of_case(run, wanted, self.limits)
+            if outcome != "passed":
+                return Verdict(job.id, outcome, f"case {number} of {len(tests.cases)}: {evidence}", seconds)
+        return Verdict(job.id, "passed", "", seconds)
+
+    def close(self) -> None:
+        """End every worker and what runs in it."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._close_workers()
+
+    def _close_workers(self) -> None:
+        for worker in self._workers:
+            worker.close()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def layers() -> list[Layer]:
+    """What isolates code on this machine; found by starting a worker."""
+    limits = Limits()
+    plan = make_plan(limits, namespaces=True)
+    try:
+        Worker(plan).close()
+        return _layers_of(plan, "")
+    except (SandboxUnavailable, OSError) as error:
+        return _layers_of(make_plan(limits, namespaces=False), str(error))
+
+
+def _first_worker(limits: Limits, unsafe: bool) -> tuple[Plan, Worker]:
+    """The strongest isolation that works here."""
+    plan = make_plan(limits, namespaces=True)
+    try:
+        return plan, Worker(plan)
+    except (SandboxUnavailable, OSError) as error:
+        why = str(error)
+    plan = make_plan(limits, namespaces=False)
+    if _isolates(plan):
+        return plan, Worker(plan)
+    if unsafe:
+        plan = make_plan(limits, namespaces=False, isolated=False)
+        return plan, Worker(plan)
+    raise SandboxUnavailable(
+        f"nothing here ({describe_machine()}) keeps the code that is to run from your files and network (namespaces: "
+        f"{why}; Landlock: version {plan.landlock} of at least {_MEANS_OF_FILES}). Run on Linux where user namespaces "
+        "are allowed, or in a container that you can afford to lose, with `unsafe=True` (--unsafe-execution)"
+    )
+
+
+def _isolates(plan: Plan) -> bool:
+    return plan.namespaces or (plan.landlock >= _MEANS_OF_FILES and plan.seccomp)
+
+
+def _layers_of(plan: Plan, why: str) -> list[Layer]:
+    spaces = "user, mount, pid, network, ipc, uts, cgroup"
+    return [
+        Layer("namespaces", plan.namespaces, spaces if plan.namespaces else why),
+        Layer("landlock", plan.landlock > 0, f"version {plan.landlock}" if plan.landlock else "not in this kernel"),
+        Layer("seccomp", plan.seccomp, "a list of denied calls" if plan.seccomp else "unknown machine"),
+        Layer("rlimits", True, "CPU, address space, file size, open files, processes, core files"),
+        Layer("other user", plan.nobody, "nobody" if plan.nobody else "the code runs as you; it has no privilege"),
+    ]
+
+
+def _unfit(job: Job) -> str:
+    """Why a job cannot run at all."""
+    if len(job.code) > LONGEST_CODE:
+        return f"the code has {len(job.code)} characters; at most {LONGEST_CODE} are run"
+    try:
+        job.code.encode()
+        json.dumps(job.code)
+    except UnicodeEncodeError:
+        return "the code is no valid Unicode"
+    if "\0" in job.code:
+        return "the code holds a NUL character"
+    if isinstance(job.tests, StdinTests) and not job.tests.cases:
+        return "there is no test case"
+    return ""
+
+
+__all__ = ["Layer", "Sandbox", "layers"]

@@ -1,0 +1,75 @@
+"""What a run amounts to. All of this happens in the user's process, from how processes ended and what they wrote."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+from .config import Limits, Outcome, Verdict
+from .worker import End, Run
+
+_OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "memory", "crashed", "refused")
+
+
+def of_tests(id: str, run: Run, limits: Limits) -> Verdict:
+    """The tests' process has written a verdict, unless it was ended; the sample's process cannot write there."""
+    if run.late:
+        return Verdict(id, "timeout", f"no result after {limits.seconds:g} s", run.seconds)
+    try:
+        said = json.loads(run.output)
+        outcome = _OUTCOMES[_OUTCOMES.index(said["outcome"])]
+        evidence = str(said["evidence"])
+    except (ValueError, KeyError, TypeError):
+        return Verdict(id, "crashed", f"the tests' process {_ended(run.ends['tests'])}", run.seconds)
+    if outcome == "crashed" and "sample" in run.ends:
+        ended = run.ends["sample"]
+        outcome = "timeout" if ended.code == -signal.SIGXCPU else outcome
+        evidence = f"{evidence}: {_ended(ended)}"
+    return Verdict(id, outcome, evidence, run.seconds)
+
+
+def of_case(run: Run, wanted: str, limits: Limits) -> tuple[Outcome, str]:
+    """A program's output and exit status against what is wanted."""
+    if run.late:
+        return "timeout", f"still running after {limits.seconds:g} s"
+    if run.too_long:
+        return "failed", f"printed more than {limits.output_kib} KiB"
+    end = run.ends["sample"]
+    if run.told:
+        return _told(run.told)
+    if end.code != 0:
+        return "crashed", _ended(end)
+    got = _lines(run.output.decode("utf-8", "replace"))
+    lines = _lines(wanted)
+    if got == lines:
+        return "passed", ""
+    line = next((i for i, (a, b) in enumerate(zip(got, lines, strict=False)) if a != b), min(len(got), len(lines)))
+    return "failed", f"line {line + 1}: expected {_show(lines, line)}, got {_show(got, line)}"
+
+
+def _told(said: bytes) -> tuple[Outcome, str]:
+    """The exception a program died of, as its process tells it: it can only make a failure another failure."""
+    try:
+        nearest, own, text = (str(part) for part in json.loads(said))
+    except ValueError:
+        return "crashed", "ended in disorder"
+    outcome: Outcome = "memory" if nearest == "MemoryError" else "failed"
+    return outcome, " ".join(f"{own}: {text}".split())[:400]
+
+
+def _lines(text: str) -> list[str]:
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n").split("\n")
+
+
+def _show(lines: list[str], index: int) -> str:
+    return repr(lines[index][:120]) if index < len(lines) else "the end"
+
+
+def _ended(end: End) -> str:
+    if end.code >= 0:
+        return f"exited with status {end.code}"
+    try:
+        name = signal.Signals(-end.code).name
+    except ValueError:
+        name = str(-end.code)
+    return f"was ended by {name}"

@@ -1,0 +1,199 @@
+"""The user's end of one worker: starts it, hands it code, waits within the limit, tells how it ended."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunError
+from .plan import MINIMAL, NOBODY, Plan, SandboxUnavailable, python
+from .protocol import KILL, PROGRAM, TESTED
+
+_SOURCE = str(Path(__file__).resolve().parents[2])
+_BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from curricle.sandbox.zygote import main; main()"
+_START_SECONDS = 30.0
+_KILL_SECONDS = 10.0
+_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, _SHRINK, _GROW, _WRITE
+
+
+@dataclass(frozen=True)
+class End:
+    """How one process ended."""
+
+    code: int
+    """Exit status, or minus the signal."""
+    memory_kib: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of one run of one or two processes."""
+
+    output: bytes
+    """Standard output of a program; the verdict of tests."""
+    told: bytes
+    """What a program's process said of its end."""
+    ends: dict[str, End]
+    late: bool
+    """It was ended at the time limit."""
+    too_long: bool
+    """It was ended because it printed too much."""
+    seconds: float
+
+
+class Worker:
+    """One process that forks the others. Not for two threads at once."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._control, theirs = socket.socketpair()
+        command = [python(), "-s", "-S", "-P", "-c", _BOOT, _SOURCE, str(theirs.fileno()), plan.to_json()]
+        null = subprocess.DEVNULL
+        with theirs:
+            self._process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], env=MINIMAL, stdin=null, stdout=null, stderr=null,
+                cwd="/", start_new_session=True,
+            )  # fmt: skip
+        try:
+            self._greet()
+        except BaseException:
+            self.close()
+            raise
+
+    def _greet(self) -> None:
+        limit = time.monotonic() + _START_SECONDS
+        said = self._line(limit)
+        if "map" in said:
+            _map_users(self._process.pid, self._plan.nobody)
+            self._control.sendall(b"m")
+            said = self._line(limit)
+        if "ready" not in said:
+            raise SandboxUnavailable(said.get("error", "the worker did not start"))
+
+    def run_tests(self, work: dict[str, Any]) -> Run:
+        """The sample and its tests, in two processes."""
+        with _in_memory(json.dumps(work).encode()) as files:
+            return self._run(TESTED, [files.fileno()], told=False)
+
+    def run_program(self, code: bytes, inputs: bytes) -> Run:
+        with _in_memory(code) as source, _in_memory(inputs) as given:
+            return self._run(PROGRAM, [source.fileno(), given.fileno()], told=True)
+
+    def _run(self, kind: bytes, files: list[int], told: bool) -> Run:
+        start = time.monotonic()
+        output, output_end = os.pipe()
+        status, status_end = os.pipe()
+        try:
+            socket.send_fds(self._control, [kind], [*files, output_end, *([status_end] if told else [])])
+            os.close(output_end)
+            os.close(status_end)
+            output_end = status_end = -1
+            kept, ends, late, too_long = self._follow(output, start + self._plan.limits.seconds)
+            os.set_blocking(status, False)
+            said = os.read(status, 4096) if told and not late else b""
+        except (OSError, ValueError) as error:
+            raise RunError(f"the sandbox's worker failed: {error}; run it again") from error
+        finally:
+            for fd in (output, status, output_end, status_end):
+                if fd >= 0:
+                    os.close(fd)
+        return Run(kept, said, ends, late, too_long, time.monotonic() - start)
+
+    def _follow(self, output: int, limit: float) -> tuple[bytes, dict[str, End], bool, bool]:
+        """Collect output until the processes have ended; end them at the limit."""
+        kept, most = bytearray(), max(self._plan.limits.output_kib << 10, 1 << 14)
+        late = too_long = False
+        waiting = [output, self._control.fileno()]
+        while True:
+            left = limit - time.monotonic()
+            ready, _, _ = select.select(waiting, [], [], max(left, 0))
+            if output in ready:
+                part = os.read(output, 1 << 16)
+                kept += part
+                if not part:
+                    waiting.remove(output)
+            if self._control.fileno() in ready:
+                break
+            too_long = len(kept) > most
+            late = not ready and limit <= time.monotonic()
+            if late or too_long:
+                self._control.sendall(KILL)
+                break
+        answer = self._line(time.monotonic() + _KILL_SECONDS)
+        if "ends" not in answer:
+            raise ValueError("no end state")
+        if not late and not too_long:
+            kept += _rest(output, most + 1 - len(kept))
+            too_long = len(kept) > most
+        return bytes(kept), {role: End(*end[:2]) for role, end in answer["ends"].items()}, late, too_long
+
+    def _line(self, limit: float) -> dict[str, Any]:
+        """The worker's next message; it is ours, and runs no code of the samples."""
+        said = bytearray()
+        while not said.endswith(b"\n"):
+            ready, _, _ = select.select([self._control], [], [], max(limit - time.monotonic(), 0))
+            part = self._control.recv(4096) if ready else b""
+            if not part:
+                return {}
+            said += part
+        found: dict[str, Any] = json.loads(said)
+        return found
+
+    def close(self) -> None:
+        """End the worker, and with it everything inside."""
+        self._control.close()
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+
+def _rest(fd: int, most: int) -> bytes:
+    """What a pipe still holds."""
+    os.set_blocking(fd, False)
+    found = bytearray()
+    try:
+        while len(found) < most and (part := os.read(fd, 1 << 16)):
+            found += part
+    except BlockingIOError:
+        pass
+    return bytes(found)
+
+
+def _map_users(pid: int, nobody: bool) -> None:
+    """Who the users inside are outside. Root: itself for the worker, nobody for the code. Others: themselves."""
+    try:
+        if nobody:
+            for kind in ("uid_map", "gid_map"):
+                Path(f"/proc/{pid}/{kind}").write_text(f"0 0 1\n{NOBODY} {NOBODY} 1\n", encoding="ascii")
+        else:
+            Path(f"/proc/{pid}/setgroups").write_text("deny", encoding="ascii")
+            Path(f"/proc/{pid}/uid_map").write_text(f"{NOBODY} {os.geteuid()} 1\n", encoding="ascii")
+            Path(f"/proc/{pid}/gid_map").write_text(f"{NOBODY} {os.getegid()} 1\n", encoding="ascii")
+    except OSError as error:
+        raise SandboxUnavailable(f"users cannot be mapped: {error}") from None
+
+
+def _in_memory(data: bytes) -> Any:
+    """A file without a name that holds `data` and cannot be changed."""
+    if not hasattr(os, "memfd_create"):
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+        file.write(data)
+        file.flush()
+        file.seek(0)
+        return file
+    fd = os.memfd_create("curricle", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    kept = os.fdopen(fd, "w+b")
+    kept.write(data)
+    kept.flush()
+    kept.seek(0)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    return kept
