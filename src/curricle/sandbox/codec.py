@@ -33,7 +33,7 @@ class Shelf(Protocol):
 
 
 def encode(value: Any, shelf: Shelf) -> Any:
-    """A value as JSON's own types. A subclass of a builtin crosses as that builtin, taken apart by the builtin's means."""
+    """A value as JSON's own types. A subclass of a builtin crosses as that builtin, by the builtin's own means."""
     match value:
         case None | True | False:
             return value
