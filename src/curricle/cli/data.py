@@ -1,26 +1,71 @@
-"""`curricle prepare`: a known data set, as it lies, turned into the files a recipe reads."""
+"""`curricle prepare` and `validate`: data sets turned into files a recipe reads, and whether files are whole."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
 def prepare(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="dialogsum or personachat.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="dialogsum, personachat, codecontests, mbpp, mbpp-sanitized or humaneval."),
+    ],
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The folder with the data set as it was published.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write train, dev and test files into.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write the files of each split into.")],
+    tokenizer: Annotated[
+        str | None,
+        typer.Option("--tokenizer", metavar="MODEL", help="Leave out programs that are too long for this tokenizer."),
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option("--max-length", metavar="N", help="The most tokens, with the chat template; 2048.")
+    ] = None,
+    chat_template: Annotated[
+        str | None,
+        typer.Option(
+            "--chat-template", metavar="NAME", help="The template, for a tokenizer without: chatml or a file."
+        ),
+    ] = None,
+    python2: Annotated[
+        str | None,
+        typer.Option("--python2", metavar="HOW", help="Python 2 of codecontests: parse (as Python 3), apart or drop."),
+    ] = None,
+    difficulty: Annotated[
+        str | None,
+        typer.Option("--difficulty", metavar="SCALE", help="Of codecontests: rating (1 to 11) or published."),
+    ] = None,
+    tests: Annotated[
+        str | None,
+        typer.Option("--tests", metavar="WHICH", help="Of codecontests: all, or published without generated ones."),
+    ] = None,
 ) -> None:
     """Turn a published data set into files a recipe reads.
+
+    The options are for sets of programs. Beside rows to train on, such a set gives problems with tests to run, labels
+    and statistics, a card that says what was left out and why, and a manifest with the SHA256 of every file.
 
     \b
     Example:
       curricle prepare dialogsum downloads/dialogsum -o data/dialogsum
+      curricle prepare codecontests downloads/code_contests -o data/codecontests --tokenizer models/base
 
-    In Python: curricle.prepare("dialogsum", "downloads/dialogsum", "data/dialogsum")
+    In Python: curricle.prepare("codecontests", "downloads/code_contests", "data/codecontests", python2="drop")
     """
     from ..data.prepare import prepare as prepare_files
 
-    typer.echo(str(prepare_files(name, source, output)))
+    asked: dict[str, Any] = {
+        "max_length": max_length,
+        "chat_template": chat_template,
+        "python2": python2,
+        "difficulty": difficulty,
+        "tests": tests,
+    }
+    options = {option: value for option, value in asked.items() if value is not None}
+    if tokenizer is not None:
+        from ..models.config import ModelConfig
+        from ..models.loading import load_tokenizer
+
+        options["tokenizer"] = load_tokenizer(ModelConfig(name_or_path=tokenizer), need_pad=False)
+    typer.echo(str(prepare_files(name, source, output, **options)))
