@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from .counts import Counts, Pair, Quantity
 from .lcs import union_of_common
-from .rouge import Counts, Pair, Quantity
 from .words import Words
 
 NAMES = ("rouge1", "rouge2", "rougeL")

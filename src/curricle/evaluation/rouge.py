@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, count
-from typing import Literal
 
 import numpy as np
 
 from ..errors import RecipeError, nearest
+from . import pltrdy
+from .counts import Counts, Pair, Quantity
 from .lcs import union_of_common
 from .pairs import check_pairs
 from .score import Score, mean_score
@@ -28,32 +28,7 @@ from .words import words
 
 NAMES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 Cut = Callable[[str], list[str]]
-Pair = tuple[str, str]
-"""A prediction and one reference."""
-Quantity = Literal["f1", "precision", "recall"]
 BATCH = 1024
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Of every pair and each metric: [num_pairs, num_metrics]."""
-
-    overlap: np.ndarray
-    predicted: np.ndarray
-    given: np.ndarray
-
-    def values(self, quantity: Quantity = "f1") -> np.ndarray:
-        """In 0..1; a text without words has nothing in common with any other."""
-        match quantity:
-            case "precision":
-                part, whole = self.overlap, self.predicted
-            case "recall":
-                part, whole = self.overlap, self.given
-            case "f1":
-                part, whole = 2 * self.overlap, self.predicted + self.given
-            case _:
-                raise RecipeError(f"quantity `{quantity}`: {nearest(quantity, ['f1', 'precision', 'recall'])}")
-        return part / np.maximum(whole, 1)
 
 
 def rouge(
@@ -110,8 +85,6 @@ def _values(
     if implementation == "google":
         return NAMES, google_counts(pairs, cut).values(quantity), f"as rouge-score 0.1.2, {cut.note}"
     if implementation == "pltrdy":
-        from . import pltrdy
-
         return pltrdy.NAMES, pltrdy.values(pairs, cut, quantity), f"as rouge 1.0.1, {cut.note}"
     raise RecipeError(f"implementation `{implementation}`: {nearest(implementation, ['google', 'pltrdy'])}")
 
