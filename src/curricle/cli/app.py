@@ -14,7 +14,23 @@ import typer
 
 from ..errors import CurricleError
 from ..runtime.ranks import rank, world_size
-from . import analyze, compare, data, doctor, inspect, lora_gen, model, probe, recipe, score, train, use, watch
+from . import (
+    analyze,
+    compare,
+    data,
+    doctor,
+    evaluate,
+    inspect,
+    lora_gen,
+    model,
+    probe,
+    recipe,
+    score,
+    store,
+    train,
+    use,
+    watch,
+)
 from .options import help_when_bare
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
@@ -37,11 +53,13 @@ for command in (
     score.score,
     analyze.analyze,
     probe.probe,
-    use.evaluate,
+    evaluate.evaluate,
     use.predict,
     use.chat,
     recipe.init,
     recipe.schema,
+    store.index,
+    store.select,
     data.prepare,
     model.export,
     doctor.doctor,

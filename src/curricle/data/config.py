@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..runtime.config import Section
+from .store.config import Selection
 
 FormatName = Literal["auto", "text", "prompt-completion", "messages", "alpaca", "sharegpt", "dialogue"]
 
@@ -26,6 +27,8 @@ class Source(Section):
     """How often one pass draws each of its examples: 2 draws each twice, 0.5 half of them in turn."""
     rows: Annotated[int, Field(ge=1)] | None = None
     """Take its first so many rows; `path#500` says the same."""
+    select: Selection | None = None
+    """Take these rows of a .jsonl or .parquet file, chosen by its columns through an index: see `curricle select`."""
 
     @classmethod
     def of(cls, given: str | Source) -> Source:
@@ -41,7 +44,8 @@ class DataConfig(Section):
     """Which rows are read, how, and how they are made to fit."""
 
     train: str | Source | list[str | Source]
-    """The file to train on, or several, each as a path, `path#500` (its first 500 rows) or {path, weight, rows}."""
+    """The file to train on, or several, each as a path, `path#500` (its first 500 rows) or {path, weight, rows,
+    select}."""
     eval: str | Source | list[str | Source] | None = None
     """The file held out, in the same forms. Rows without a target are allowed here."""
     format: FormatName = "auto"

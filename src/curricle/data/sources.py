@@ -20,6 +20,7 @@ from .dialogue import DialoguePrompt
 from .formats import Layout, check_layout, detect, read_row
 from .readers import BadRow, Row, read_rows
 from .schema import Example, Where
+from .store import check_kind, open_store, select
 
 _LOOKED_AT = 20  # rows that `format: auto` looks at
 _PLACES = 5  # first places kept of each kind of bad row
@@ -129,7 +130,10 @@ class ExampleSource:
         self._layouts: dict[int, Layout] = {}
         self.report = ReadReport()
         for file in self._files:
-            read_rows(file.path)  # a file that is missing or of an unknown kind is said before any work begins
+            # A file that is missing or of an unknown kind is said before any work begins.
+            read_rows(file.path)
+            if file.source.select is not None:
+                check_kind(file.path)
 
     def _settle(self, source: Source, entries: dict[str, dict[str, Any]] | None) -> _File:
         if entries is None or (source.path not in entries and Path(source.path).exists()):
@@ -147,7 +151,12 @@ class ExampleSource:
         """Changes when a file, or a setting that decides what its examples are, changes."""
         settings = {key: getattr(self.config, key) for key in _READING}
         files = [
-            (info.sha256, self._limit(file), file.entry and replace(file.entry, path=Path(file.path.name)))
+            (
+                info.sha256,
+                self._limit(file),
+                file.entry and replace(file.entry, path=Path(file.path.name)),
+                *([file.source.select.model_dump()] if file.source.select else []),
+            )
             for info, file in zip(self.files, self._files, strict=True)
         ]
         return fingerprint(self.which, settings, files)
@@ -163,7 +172,7 @@ class ExampleSource:
 
     def _examples(self, index: int, file: _File) -> Iterator[Example]:
         name, limit = str(file.path), self._limit(file)
-        rows = islice(read_rows(file.path), limit)
+        rows = islice(self._rows(file), limit)
         head = list(islice(rows, _LOOKED_AT))
         layout = self._layouts.get(index) or self._layouts.setdefault(index, self._layout(file, head))
         taken = seen = 0
@@ -181,6 +190,15 @@ class ExampleSource:
             raise DataError(f"{name} holds no usable row ({seen:,} looked at, {report.num_skipped:,} skipped)")
         if limit is not None and limit == file.source.rows and seen < limit:
             report.notes.append(f"{name}: {limit:,} rows were asked for, {seen:,} are there")
+
+    def _rows(self, file: _File) -> Iterator[Row]:
+        selection = file.source.select
+        if selection is None:
+            return read_rows(file.path)
+        store = open_store(file.path, selection.columns)
+        chosen = select(store, selection)
+        self.report.notes += [f"{file.path}: {remark}" for remark in chosen.account.remarks()]
+        return store.read(chosen.indices)
 
     def _read(self, row: Row, layout: Layout, name: str, index: int) -> Example | None:
         where = Where(name, row.line)

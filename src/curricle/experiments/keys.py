@@ -17,7 +17,7 @@ from .document import KeyPath
 ARGUMENTS = {name: rule.note for name, rule in TABLE.items() if rule.fate == "kept"}
 
 
-_OWN_SENSE = ("difficulty.seed",)
+_OWN_SENSE = ("difficulty.seed", "data.train[].select.seed", "data.eval[].select.seed")
 """Keys that nobody means who writes their name elsewhere: a seed is the run's."""
 
 

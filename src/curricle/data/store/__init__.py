@@ -7,6 +7,7 @@ for row in store.rows(chosen.indices): ...
 
 from .config import Selection
 from .selecting import Account, Selected, select
-from .store import Store, open_store
+from .store import Store, check_kind, open_store
+from .subset import select_rows
 
-__all__ = ["Account", "Selected", "Selection", "Store", "open_store", "select"]
+__all__ = ["Account", "Selected", "Selection", "Store", "check_kind", "open_store", "select", "select_rows"]

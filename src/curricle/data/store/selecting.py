@@ -241,14 +241,8 @@ class _Group:
 
     def __init__(self, store: Store, name: str, most: int, before: Ints) -> None:
         values = store.column(name)
-        if store.kinds[name] == "text":
-            self._group_n, has_none = values, values < 0
-        else:
-            _, group_n = np.unique(values, return_inverse=True, equal_nan=False)
-            self._group_n, has_none = (
-                group_n,
-                np.isnan(values) if values.dtype.kind == "f" else values.view(np.int8) < 0,
-            )
+        self._group_n = values if store.kinds[name] == "text" else np.unique(values, return_inverse=True)[1]
+        has_none = store.missing(name)
         self._has_none = has_none if has_none.any() else None
         self._room_g = np.full(int(self._group_n.max(initial=0)) + 1, most, dtype=np.int64)
         self.use(before)

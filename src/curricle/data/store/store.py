@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from .scan import JsonLines, scan
 
 _WINDOW = 4096  # rows that are fetched together, in the order of the file
 _LONGEST_READ = 1 << 20
+_SHOWN = 5
 
 
 class Store:
@@ -48,6 +49,17 @@ class Store:
     def __reduce__(self) -> tuple[Any, ...]:
         return open_store, self._reopen
 
+    def __str__(self) -> str:
+        """What the index holds, for a person."""
+        out = [f"{self.path}: {counted(self.num_rows, 'row')}, {self.bytes_per_row:.1f} bytes of index each"]
+        for name, kind in self.kinds.items():
+            none_n = self.missing(name)
+            without = f"; {counted(int(none_n.sum()), 'row')} without it" if none_n.any() else ""
+            out.append(
+                f"  {name}: {_described(self.column(name)[~none_n], kind, self._contents.texts.get(name))}{without}"
+            )
+        return "\n".join(out)
+
     @property
     def kinds(self) -> dict[str, Kind]:
         """The columns of the index, and what each holds: bool, int, float or text."""
@@ -68,6 +80,14 @@ class Store:
             raise RecipeError(f"column `{name}` of {self.path} holds {self.kinds[name]}, not text")
         return self._contents.texts[name]
 
+    def missing(self, name: str) -> npt.NDArray[np.bool_]:
+        """Which rows do not have a column, or have null there."""
+        values = self.column(name)
+        if values.dtype.kind == "f":
+            return np.isnan(values)
+        coded = self.kinds[name] == "text" or (self.kinds[name] == "bool" and values.dtype != np.bool_)
+        return values < 0 if coded else np.zeros(len(values), dtype=np.bool_)
+
     def _known(self, name: str) -> None:
         if name not in self.kinds:
             raise RecipeError(
@@ -83,43 +103,52 @@ class Store:
 
     def rows(self, indices: Sequence[int] | npt.NDArray[Any]) -> Iterator[dict[str, Any]]:
         """The rows of these numbers (from 0), in the order asked for; a broken one stops with its line."""
-        for row in self.read(indices):
-            if isinstance(row.value, BadRow):
-                raise DataError(f"{self.path}:{row.line}: {row.value}")
-            yield row.value
+        for window_n in self._windows(indices):
+            for number, value in zip(window_n, self._values(window_n), strict=True):
+                if isinstance(value, BadRow):
+                    raise DataError(f"{self.path}:{self.line(number)}: {value}")
+                yield value
 
     def read(self, indices: Sequence[int] | npt.NDArray[Any]) -> Iterator[Row]:
         """The same with their lines; a broken row is handed on as a `BadRow`."""
-        wanted_n = self._checked(indices)
-        for start in range(0, len(wanted_n), _WINDOW):
-            window_n = wanted_n[start : start + _WINDOW]
-            self._refuse_changed()
-            unique_n, place_n = np.unique(window_n, return_inverse=True)
-            lines = self.lines(unique_n)
-            if self._parquet:
-                values: list[Any] = list(self._parquet.sorted_rows(unique_n))
-            else:
-                values = [_row(line) for line in self._bytes(unique_n)]
-            for place in place_n:
-                yield Row(int(lines[place]), values[place])
+        for window_n in self._windows(indices):
+            for number, value in zip(window_n, self._values(window_n), strict=True):
+                yield Row(self.line(number), value)
 
-    def raw(self, indices: npt.NDArray[Any]) -> Iterator[bytes]:
+    def raw(self, indices: Sequence[int] | npt.NDArray[Any]) -> Iterator[bytes]:
         """The lines of these rows as they are in the file, without their ends; of Parquet, rows as JSON."""
         if self._parquet:
             yield from (orjson.dumps(row, default=str) for row in self.rows(indices))
             return
+        for window_n in self._windows(indices):
+            yield from (line.strip() for line in self._in_file_order(window_n, self._bytes))
+
+    def line(self, number: int) -> int:
+        """The line of a row, from 1, blank lines counted; of Parquet, its number from 1."""
+        blanks = self._contents.arrays.get(":blanks", ())
+        return int(number) + 1 + int(np.searchsorted(blanks, number, side="right"))
+
+    def _windows(self, indices: Sequence[int] | npt.NDArray[Any]) -> Iterator[npt.NDArray[np.int64]]:
+        """The numbers some thousands at a time, for as long as the file is the one that was opened."""
         wanted_n = self._checked(indices)
         for start in range(0, len(wanted_n), _WINDOW):
             self._refuse_changed()
-            unique_n, place_n = np.unique(wanted_n[start : start + _WINDOW], return_inverse=True)
-            held = list(self._bytes(unique_n))
-            yield from (held[place].strip() for place in place_n)
+            yield wanted_n[start : start + _WINDOW]
 
-    def lines(self, indices_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Line numbers from 1, blank lines counted; of Parquet, row numbers from 1."""
+    def _values(self, window_n: npt.NDArray[np.int64]) -> list[Any]:
         if self._parquet:
-            return indices_n + 1
-        return indices_n + 1 + np.searchsorted(self._contents.arrays[":blanks"], indices_n, side="right")
+            return self._in_file_order(window_n, self._parquet.sorted_rows)
+        return [_row(line) for line in self._in_file_order(window_n, self._bytes)]
+
+    def _in_file_order(
+        self, window_n: npt.NDArray[np.int64], fetch: Callable[[npt.NDArray[np.int64]], Iterator[Any]]
+    ) -> list[Any]:
+        """What `fetch` gives for these rows, asked in the order of the file, handed on in the order given."""
+        if (window_n[1:] > window_n[:-1]).all():
+            return list(fetch(window_n))
+        unique_n, place_n = np.unique(window_n, return_inverse=True)
+        held = list(fetch(unique_n))
+        return [held[place] for place in place_n]
 
     def _checked(self, indices: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         wanted_n = np.asarray(indices)
@@ -165,6 +194,16 @@ class Store:
             first = last + 1
 
 
+def _described(values: Array, kind: Kind, texts: list[str] | None) -> str:
+    """The values that a column has, in a line."""
+    if kind == "bool":
+        return f"{int((values == 1).sum()):,} true, {int((values == 0).sum()):,} false"
+    if texts is not None:
+        shown = ", ".join(text[:40] for text in texts[:_SHOWN]) + (", ..." if len(texts) > _SHOWN else "")
+        return f"{counted(len(texts), 'text')} ({shown})"
+    return f"numbers from {values.min():g} to {values.max():g}"
+
+
 def _row(line: bytes) -> dict[str, Any] | BadRow:
     try:
         value = orjson.loads(line)
@@ -176,17 +215,22 @@ def _row(line: bytes) -> dict[str, Any] | BadRow:
 # --- opening ----------------------------------------------------------------------------------------
 
 
+def check_kind(path: Path) -> None:
+    """Refuse a file whose rows cannot be found by their numbers."""
+    if path.suffix.lower() not in (".jsonl", ".parquet"):
+        hint = f"; unpack it first (gunzip -k {path.name})" if path.suffix == ".gz" else ""
+        raise DataError(f"{path}: rows by their numbers need a .jsonl or .parquet file{hint}")
+
+
 def open_store(path: str | Path, columns: Sequence[str] = (), folder: str | Path | None = None) -> Store:
     """Open a .jsonl or .parquet file through its index, which is made when there is none that fits.
 
     `columns` are those that the index must have, with a dot reaching inside objects: `metadata.difficulty`. The index
     is a file beside the data (`<data>.curricle-index`), in `folder` when that is given, or in the cache when the data's
-    folder cannot be written. It is made anew when the data file changed; of several processes that need it, one does it.
+    folder cannot be written. It is made anew when the data file changed; of several that need it, one does it.
     """
     path, columns = Path(path), tuple([columns] if isinstance(columns, str) else columns)
-    if path.suffix.lower() not in (".jsonl", ".parquet"):
-        hint = f"; unpack it first (gunzip -k {path.name})" if path.suffix == ".gz" else ""
-        raise DataError(f"{path}: rows by their numbers need a .jsonl or .parquet file{hint}")
+    check_kind(path)
     read_rows(path)  # says what is wrong with a file that is missing or empty
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
