@@ -29,13 +29,13 @@ def names(text: str | None) -> list[str] | None:
     return None if text is None else [name for name in (part.strip() for part in text.split(",")) if name]
 
 
-def integers(text: str | None) -> list[int] | None:
+def integers(text: str | None, flag: str = "--seeds") -> list[int] | None:
     """`"0,1"` as `[0, 1]`; nothing asked stays None."""
     try:
         return None if text is None else [int(name) for name in names(text) or []]
     except ValueError:
         raise RecipeError(
-            f"--seeds takes whole numbers with commas between them, such as 0,1,2; found {text!r}."
+            f"{flag} takes whole numbers with commas between them, such as 0,1,2; found {text!r}."
         ) from None
 
 

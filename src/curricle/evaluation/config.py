@@ -14,6 +14,9 @@ WordKind = Literal["english", "eojeol", "morpheme", "character", "syllable-bigra
 FIRST = 64
 """Held-out rows that are answered at each evaluation in training, where an entry names no number."""
 
+REFERENCE_SCORES = ("reference_loss", "reference_bits_per_byte")
+"""How likely a model finds the reference solutions of problems; it moves before the first program passes."""
+
 Range = tuple[float, float | None]
 """The least and the most that a figure can be; None where nothing bounds it."""
 PERCENT: Range = (0.0, 100.0)
@@ -167,6 +170,52 @@ class ForeignScript(TextMeasurement):
     higher_is_better = False
 
 
+class PassAtK(Measurement):
+    metric: Literal["pass_at_k"]
+    """How likely one of k programs passes the tests of a problem; docs/pass-at-k.md. Programs run in the sandbox."""
+    problems: str
+    """The file of problems, such as `curricle prepare` writes."""
+    n: Positive = 1
+    """Programs sampled for each problem."""
+    k: Annotated[list[Positive], Field(min_length=1)] = Field(default_factory=lambda: [1])
+    """Of how many one has to pass; none above n."""
+    style: Literal["auto", "base", "chat", "bare"] = "auto"
+    """How a problem is put: code to go on with, a message that wants a code block, or the bare task. `auto` is chat
+    where the tokenizer has a chat template, else base."""
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    """By default 0 for one program a problem, 0.8 for several."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Draw from the likeliest tokens that together have this share of the probability; by default 0.95 above 0."""
+    max_new_tokens: Positive = 512
+    """The longest answer, in tokens."""
+    seconds: Annotated[float, Field(gt=0)] = 3.0
+    """How long a program may run."""
+    memory_mib: Annotated[int, Field(ge=64)] = 512
+    """The memory a program may have."""
+
+    def figures(self) -> list[str]:
+        return [self.figure(score) for score in (*(f"pass@{k}" for k in self.k), *REFERENCE_SCORES)]
+
+    def range_of(self, score: str) -> Range:
+        return UNBOUNDED if score in REFERENCE_SCORES else (0.0, 1.0)
+
+    @property
+    def drawn_at(self) -> float:
+        """The temperature that samples are drawn at."""
+        return self.temperature if self.temperature is not None else 0.0 if self.n == 1 else 0.8
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> PassAtK:
+        if max(self.k) > self.n:
+            raise ValueError(f"pass@{max(self.k)} needs {max(self.k)} programs a problem, and n is {self.n}")
+        if self.n > 1 and self.temperature == 0:
+            raise ValueError(f"at temperature 0 all {self.n} programs of a problem are the same; set n to 1, or draw")
+        if self.drawn_at == 0 and self.top_p is not None:
+            raise ValueError("top_p is for drawing tokens; set temperature above 0, or leave it out")
+        return self
+
+
 AnyMeasurement = Annotated[
-    Loss | Perplexity | TokenAccuracy | Hits | Ifd | Rouge | Bleu | Chrf | ForeignScript, Field(discriminator="metric")
+    Loss | Perplexity | TokenAccuracy | Hits | Ifd | Rouge | Bleu | Chrf | ForeignScript | PassAtK,
+    Field(discriminator="metric"),
 ]

@@ -20,6 +20,7 @@ from statistics import NormalDist
 import numpy as np
 
 from ..errors import DataError, RecipeError
+from ..runtime.progress import counted
 from .config import Range
 from .score import Score
 
@@ -73,7 +74,8 @@ def _score(counts: Counts, k: int) -> Score:
     low, high = interval(values)
     few, most = min(counts.num_samples), max(counts.num_samples)
     samples = f"{few}" if few == most else f"{few} to {most}"
-    note = f"{LEVEL:.0%} interval over {len(values):,} problems: {low:.4f} to {high:.4f}; {samples} samples a problem"
+    over = f"{LEVEL:.0%} interval over {counted(len(values), 'problem')}: {low:.4f} to {high:.4f}"
+    note = f"{over}; {samples} {'sample' if most == 1 else 'samples'} a problem"
     return Score(f"pass@{k}", math.fsum(values) / len(values), values, note=note, range=SHARE)
 
 

@@ -152,11 +152,12 @@ def _placed(problem: Problem, code: str, rule: str) -> Extracted:
     if not problem.prefix:
         return Extracted(code, rule)
     if _defines(code, problem.entry_point):
-        return Extracted(_before(problem) + code, rule)
+        return Extracted(helpers(problem) + code, rule)
     return Extracted(_with_body(problem.prefix, code), f"{rule}, taken as the body")
 
 
-def _before(problem: Problem) -> str:
+def helpers(problem: Problem) -> str:
+    """What of a problem's own code stands before its function: imports, and functions that tests may use too."""
     match = re.search(_definition(problem.entry_point), problem.prefix, re.MULTILINE)
     return problem.prefix[: match.start()] if match else ""
 

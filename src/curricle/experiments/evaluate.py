@@ -80,6 +80,8 @@ def evaluate(
     id_column: str | None = None,
     text_column: str | None = None,
     allow_missing: bool = False,
+    task: str | Path | None = None,
+    **sampling: Any,
 ) -> Evaluation:
     """Measure a file of `predictions`, or a `model`: a run, a model folder or a name on the hub.
 
@@ -87,11 +89,30 @@ def evaluate(
     without any, those of the recipe are taken, which a run brings along. `data` names the rows with the references, by
     default the recipe's `data.eval`.
 
+    With `task` the answers are programs, which are run: humaneval, mbpp or mbpp-sanitized with its files in `data`, or
+    a file of problems. `sampling` says how (n, k, temperature, ...: `code_tasks.evaluate_task`); `output` is a folder.
+
     >>> curricle.evaluate(predictions="kobart.csv", data="dev.jsonl", metrics=["rouge"])   # doctest: +SKIP
     """
     if (model is None) == (predictions is None):
         raise RecipeError("give a model or a run to measure, or --predictions FILE, and not both")
     entries = read_metrics(metrics)
+    if task is not None:
+        return _of_task(
+            task,
+            model,
+            predictions=predictions,
+            data=data,
+            recipe=recipe,
+            overrides=overrides,
+            output=output,
+            allow_missing=allow_missing,
+            unused={"--metric": metrics, "--id-column": id_column, "--text-column": text_column},
+            **sampling,
+        )
+    if sampling:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in sampling)
+        raise RecipeError(f"{flags}: these go with --task, and none is named")
     if predictions is not None:
         result = _of_predictions(
             Path(predictions), data, recipe, entries, overrides, (id_column, text_column), allow_missing
@@ -105,6 +126,16 @@ def evaluate(
     if output is not None and is_main():
         write_json(output, result.as_dict())
     return result
+
+
+def _of_task(task: str | Path, model: str | Path | None, *, unused: dict[str, Any], **asked: Any) -> Evaluation:
+    """What a task does not read is refused, not left lying."""
+    from .code_tasks import evaluate_task
+
+    for flag, value in unused.items():
+        if value:
+            raise RecipeError(f"{flag} is for answers in words; --task measures programs by their tests")
+    return evaluate_task(task, model, **asked)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import RecipeError
 from ..evaluation.answers import last_answers
-from ..evaluation.config import Hits, Perplexity
+from ..evaluation.config import Hits, PassAtK, Perplexity
 from ..evaluation.measure import refuse_unready
 from ..evaluation.ranking import distractors
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def refuse_unmeasurable(material: Material) -> None:
-    """Packages and names that an entry lacks, too few answers to rank, windows longer than the model."""
+    """Packages and names that an entry lacks, too few answers to rank, windows longer than the model, programs and no
+    sandbox to run them in."""
     from ..models.loading import model_settings
 
     settings, table = material.settings, material.eval
@@ -25,6 +26,12 @@ def refuse_unmeasurable(material: Material) -> None:
             pairs = last_answers(table)
             usable = [i for i, (prompt, target) in enumerate(pairs) if prompt and target]
             distractors(pairs, usable, table.ids, entry.candidates - 1, 0, material.tokenizer)
+        if isinstance(entry, PassAtK):
+            from .code_problems import find_problems
+            from .code_runs import bounds_of
+
+            find_problems(entry.problems)
+            bounds_of(entry).layers()
         if isinstance(entry, Perplexity) and entry.context is not None:
             config = model_settings(settings.model, material.tokenizer).get_text_config()
             limit = getattr(config, "max_position_embeddings", None)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..data.sources import read_examples
 from ..evaluation.accuracy import token_accuracy
-from ..evaluation.config import Hits, Ifd, Loss, Measurement, Perplexity, TextMeasurement, TokenAccuracy
+from ..evaluation.config import Hits, Ifd, Loss, Measurement, PassAtK, Perplexity, TextMeasurement, TokenAccuracy
 from ..evaluation.ifd import answer_head, ifd
 from ..evaluation.measure import Measured, labelled, text_scores
 from ..evaluation.perplexity import answer_perplexity, text_perplexity, whole_text
@@ -26,6 +26,7 @@ from ..generation.answers import Answer, answer
 from ..models.likelihood import mean_by_domain
 from ..runtime.devices import computing
 from ..runtime.files import write_json
+from ..runtime.fingerprint import fingerprint
 from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import is_main
@@ -66,6 +67,8 @@ def measure_model(material: Material, model: Any, folder: Path, seed: int = 0) -
         if isinstance(entry, TextMeasurement):
             own_ids: Sequence[str] = [one.id for one in answers]
             found = text_scores(entry, [one.prediction for one in answers], [one.references for one in answers])
+        elif isinstance(entry, PassAtK):
+            own_ids, found = _programs(entry, material, model, folder, seed)
         else:
             own_ids, found = _likelihoods(entry, material, model)
         measured.append((own_ids, labelled(entry, found)))
@@ -97,6 +100,25 @@ def _answers(material: Material, model: Any, folder: Path, seed: int) -> list[An
     if unfinished:
         say(f"{unfinished:,} of {len(answers):,} answers were cut at {prompts.max_new_tokens} tokens before they ended")
     return answers
+
+
+def _programs(
+    entry: PassAtK, material: Material, model: Any, folder: Path, seed: int
+) -> tuple[Sequence[str], list[Score]]:
+    """Programs written by the model and run in the sandbox; its files lie in a folder of their own."""
+    from .code_answers import Writer
+    from .code_measuring import run_all, write_all
+    from .code_problems import find_problems
+    from .code_runs import bounds_of
+
+    problems = find_problems(entry.problems)
+    data = material.settings.data
+    writer = Writer(model, material.tokenizer, data, entry, list(problems.by_id.values()), seed)
+    own = folder / f"programs_{entry.label}"
+    written = write_all(writer, problems, rows_of(material), own)
+    evaluation = run_all(str(folder), problems, entry.k, written, bounds_of(entry), own)
+    ids = [fingerprint(task_id)[:ROW_ID] for task_id in evaluation.measured.ids]  # as long as a row's
+    return ids, list(evaluation.measured.scores.values())
 
 
 def _likelihoods(entry: Measurement, material: Material, model: Any) -> tuple[Sequence[str], list[Score]]:

@@ -26,9 +26,11 @@ def is_main() -> bool:
 
 def all_sum(values: torch.Tensor) -> torch.Tensor:
     """The sum of a tensor over ranks, on every rank; the input is left as it was."""
+    if world_size() == 1:
+        return values
     import torch.distributed as dist
 
-    if world_size() == 1 or not dist.is_initialized():
+    if not dist.is_initialized():
         return values
     total = values.clone()
     dist.all_reduce(total)
@@ -36,17 +38,21 @@ def all_sum(values: torch.Tensor) -> torch.Tensor:
 
 
 def barrier() -> None:
+    if world_size() == 1:
+        return
     import torch.distributed as dist
 
-    if world_size() > 1 and dist.is_initialized():
+    if dist.is_initialized():
         dist.barrier()
 
 
 def shared(value: Any) -> Any:
     """The first rank's value, on every rank."""
+    if world_size() == 1:
+        return value
     import torch.distributed as dist
 
-    if world_size() == 1 or not dist.is_initialized():
+    if not dist.is_initialized():
         return value
     values = [value]
     dist.broadcast_object_list(values)
@@ -55,9 +61,11 @@ def shared(value: Any) -> Any:
 
 def gathered(value: Any) -> list[Any]:
     """Every rank's value, on every rank, in the order of ranks."""
+    if world_size() == 1:
+        return [value]
     import torch.distributed as dist
 
-    if world_size() == 1 or not dist.is_initialized():
+    if not dist.is_initialized():
         return [value]
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
