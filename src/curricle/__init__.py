@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .experiments.analyzer import MetaTokenDifferenceAnalyzer
     from .experiments.compare import compare
     from .experiments.evaluate import evaluate
+    from .experiments.named_data import load_dataset
     from .experiments.predict import predict
     from .experiments.probe import probe
     from .experiments.recipe import Recipe
@@ -48,6 +49,7 @@ __all__ = [
     "create_curriculum_dataloader",
     "evaluate",
     "export",
+    "load_dataset",
     "predict",
     "prepare",
     "probe",
@@ -76,6 +78,7 @@ _HOMES = {
     "create_curriculum_dataloader": "training.sampling",
     "evaluate": "experiments.evaluate",
     "export": "training.export",
+    "load_dataset": "experiments.named_data",
     "predict": "experiments.predict",
     "prepare": "data.prepare",
     "probe": "experiments.probe",
