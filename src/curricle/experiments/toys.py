@@ -1,9 +1,12 @@
-"""Made-up data for a first run: dialogues in English and Korean of five difficulties, each with its summary.
+"""Made-up data for a first run: dialogues in English and Korean with their summaries, and solutions of small problems.
 
-`toy:dialogue#400` in a recipe stands for 400 such rows, `toy:dialogue-eval#40` for 40 that are none of the former, and
-`toy:text#400` for plain text of the same world, without a summary in it. The rows follow from the name, the number and
-a seed, so everybody has the same ones; the first rows of many are the few. They are learnable: a summary says who
-agreed to what, where and when in the end, and whether it was refused (`toy_world` has the rules).
+`toy:dialogue#400` in a recipe stands for 400 dialogues of five difficulties, `toy:dialogue-eval#40` for 40 that are
+none of the former, and `toy:text#400` for plain text of the same world, without a summary in it. The rows follow from
+the name, the number and a seed, so everybody has the same ones; the first rows of many are the few. They are learnable:
+a summary says who agreed to what, where and when in the end, and whether it was refused (`toy_world` has the rules).
+
+`toy:contest#400` stands for 400 solutions of small programming problems, right and wrong ones in turn, and
+`toy:contest-correct` for right ones only (`contest` has the rules); with `-eval` they are of held-out problems.
 """
 
 from __future__ import annotations
@@ -18,10 +21,12 @@ from ..errors import RecipeError, nearest
 from ..runtime.cache import cached_folder
 from ..runtime.files import atomic_file
 from ..runtime.fingerprint import fingerprint
+from .contest import contest_rows
 from .toy_world import DIFFICULTIES, Scene, dialogue_of, draw_scene, story_of, summary_of
 
 PREFIX = "toy:"
 TOYS = {"dialogue": 20_000, "dialogue-eval": 4_000, "text": 40_000}
+TOYS |= {"contest": 200_000, "contest-eval": 20_000, "contest-correct": 200_000, "contest-correct-eval": 20_000}
 """Each with the most rows it can give."""
 DEFAULT_ROWS = 400
 VERSION = 2
@@ -36,6 +41,9 @@ def toy_rows(name: str, n: int, seed: int = 0) -> list[dict[str, Any]]:
         raise RecipeError(f"there is no toy data called `{PREFIX}{name}`; {nearest(name, TOYS)}")
     if n > TOYS[name]:
         raise RecipeError(f"`{PREFIX}{name}` has {TOYS[name]:,} different rows; {n:,} were asked for")
+    if name.startswith("contest"):
+        split = "valid" if name.endswith("-eval") else "train"
+        return contest_rows(split, n, seed, correct_ratio=1.0 if "correct" in name else 0.5)
     return list(islice(_texts(seed) if name == "text" else _dialogues(name, seed), n))
 
 

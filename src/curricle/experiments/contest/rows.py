@@ -1,0 +1,107 @@
+"""Solutions of contest problems as rows of code data, right and wrong ones in the share asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from ...runtime.seeds import numpy_generator
+from .mutations import broken, mutated
+from .problems import ContestProblem, contest_problems
+from .python import STYLES
+from .steps import Wild
+from .trees import outcome
+
+PER_PROBLEM = 4
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A program, and what is wrong with it; no flaw, and it is right."""
+
+    code: str
+    flaw: str | None = None
+
+
+def contest_rows(split: str, n: int, seed: int = 0, correct_ratio: float = 0.5) -> list[dict[str, Any]]:
+    """`n` rows; of the first m of them, for every m, floor(m * correct_ratio) are right."""
+    rows: list[dict[str, Any]] = []
+    numbers: Counter[tuple[str, bool]] = Counter()
+    for problem, solution in islice(labelled_solutions(contest_problems(split, seed), correct_ratio), n):
+        right = solution.flaw is None
+        rows.append(
+            {
+                "instruction": problem.instruction,
+                "input": problem.examples,
+                "output": solution.code,
+                "task_id": f"{problem.name}_{'correct' if right else 'incorrect'}_{numbers[problem.name, right]}",
+                "is_correct": right,
+                "metadata": about(problem) | {"language": "python3"},
+            }
+        )
+        numbers[problem.name, right] += 1
+    return rows
+
+
+def about(problem: ContestProblem) -> dict[str, Any]:
+    """What the rows of a problem say of it."""
+    return {"source": "contest", "difficulty": problem.grade, "has_tests": True}
+
+
+def labelled_solutions(
+    problems: Iterable[ContestProblem], correct_ratio: float = 0.5
+) -> Iterator[tuple[ContestProblem, Solution]]:
+    """Solutions of every problem in turn, at most `PER_PROBLEM` each, right and wrong ones as the ratio asks."""
+    number = 0
+    for problem in problems:
+        stock = {True: right_solutions(problem), False: wrong_solutions(problem)}
+        for _ in range(PER_PROBLEM):
+            right = int((number + 1) * correct_ratio) > int(number * correct_ratio)
+            solution = next(stock[right], None)
+            if solution is None:
+                break
+            yield problem, solution
+            number += 1
+
+
+def right_solutions(problem: ContestProblem) -> Iterator[Solution]:
+    """The problem's tree in every style that reads differently."""
+    seen: set[str] = set()
+    for style in numpy_generator(0, "contest", problem.name, "right").permutation(len(STYLES)):
+        code = problem.solution(problem.tree, int(style))
+        if code not in seen:
+            seen.add(code)
+            yield Solution(code)
+
+
+def wrong_solutions(problem: ContestProblem) -> Iterator[Solution]:
+    """Flawed trees that a test tells from the right one, kinds of flaw in turn; one in eight is broken in its text."""
+    chance = numpy_generator(0, "contest", problem.name, "wrong")
+    flawed = list(mutated(problem.tree))
+    seen: set[str] = set()
+    by_chance = (flawed[int(place)] for place in chance.permutation(len(flawed)))
+    for flaw, tree in by_chance:
+        style = int(chance.integers(len(STYLES)))
+        if chance.integers(8) == 0:
+            texts = list(broken(problem.solution(problem.tree, style), problem.form))
+            what, code = texts[int(chance.integers(len(texts)))]
+            if code not in seen:
+                seen.add(code)
+                yield Solution(code, what)
+        if not _shows(problem, tree):
+            continue
+        code = problem.solution(tree, style)
+        if code not in seen:
+            seen.add(code)
+            yield Solution(code, flaw)
+    yield from (Solution(code, what) for what, code in broken(problem.reference, problem.form) if code not in seen)
+
+
+def _shows(problem: ContestProblem, tree: Any) -> bool:
+    try:
+        return problem.tells_apart(tuple(outcome(tree, value) for value in problem.inputs))
+    except Wild:
+        return False
