@@ -85,7 +85,7 @@ class Sandbox:
                     "code": job.code, "tests": job.tests.code, "given": job.tests.given,
                     "entry_point": job.tests.entry_point,
                 }  # fmt: skip
-                return verdicts.of_tests(job.id, worker.run_tests(work), self.limits)
+                return verdicts.of_tests(job.id, worker.run_sample(work), self.limits)
             return self._judge_cases(job, job.tests, worker)
         finally:
             self._idle.put(worker)

@@ -24,20 +24,26 @@ def version() -> int:
         return 0
 
 
-def restrict(abi: int, readable: Sequence[str], writable: Sequence[str]) -> None:
-    """Reading below `readable`, everything below `writable`, no TCP, no signals to others; needs no_new_privs."""
-    rights = max(bits for since, bits in _FILE_RIGHTS.items() if since <= abi)
-    wanted = struct.pack("=QQQ", rights, _TCP if abi >= 4 else 0, _SCOPES if abi >= 6 else 0)
-    size = 24 if abi >= 6 else 16 if abi >= 4 else 8
-    ruleset = linux.syscall(_CREATE, wanted, ctypes.c_size_t(size), ctypes.c_uint32(0))
-    try:
+class Rules:
+    """Reading below `readable`, everything below `writable`, no TCP, no signals to others.
+
+    A rule for a folder holds for what is mounted below it later.
+    """
+
+    def __init__(self, abi: int, readable: Sequence[str], writable: Sequence[str]) -> None:
+        rights = max(bits for since, bits in _FILE_RIGHTS.items() if since <= abi)
+        wanted = struct.pack("=QQQ", rights, _TCP if abi >= 4 else 0, _SCOPES if abi >= 6 else 0)
+        size = 24 if abi >= 6 else 16 if abi >= 4 else 8
+        self.file = linux.syscall(_CREATE, wanted, ctypes.c_size_t(size), ctypes.c_uint32(0))
         for path in readable:
-            _allow(ruleset, path, _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0))
+            _allow(self.file, path, _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0))
         for path in writable:
-            _allow(ruleset, path, rights if os.path.isdir(path) else _READ_FILE | _WRITE_FILE)
-        linux.syscall(_RESTRICT, ctypes.c_int(ruleset), ctypes.c_uint32(0))
-    finally:
-        os.close(ruleset)
+            _allow(self.file, path, rights if os.path.isdir(path) else _READ_FILE | _WRITE_FILE)
+
+    def apply(self) -> None:
+        """From here on, for this process and all it starts, for good; needs no_new_privs."""
+        linux.syscall(_RESTRICT, ctypes.c_int(self.file), ctypes.c_uint32(0))
+        os.close(self.file)
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:

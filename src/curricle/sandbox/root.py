@@ -29,7 +29,7 @@ def build_root(readable: Sequence[str], hidden: Sequence[str], folder: str) -> N
         _show(path)
     for path in hidden:
         linux.mount("empty", path, "tmpfs", linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV, "size=4k,mode=755")
-    os.mkdir(folder)
+    os.makedirs(folder)
     os.symlink(folder, "/tmp")
     linux.unmount(_OLD)
     os.rmdir(_OLD)

@@ -96,14 +96,21 @@ def build_filter(may_fork: bool, alone: bool) -> bytes:
     return b"".join([*program, _step(_RETURN, _ALLOW)])
 
 
-def apply(program: bytes) -> None:
-    """From here on, for this process and all it starts, for good; needs no_new_privs."""
-    code = ctypes.create_string_buffer(program, len(program))
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_void_p))
 
-    class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
 
-    linux.prctl(linux.PR_SET_SECCOMP, 2, ctypes.byref(Program(len(program) // 8, ctypes.addressof(code))))
+class Filter:
+    """The program in the form that the kernel takes."""
+
+    def __init__(self, may_fork: bool, alone: bool) -> None:
+        program = build_filter(may_fork, alone)
+        self._code = ctypes.create_string_buffer(program, len(program))
+        self._program = _Program(len(program) // 8, ctypes.addressof(self._code))
+
+    def apply(self) -> None:
+        """From here on, for this process and all it starts, for good; needs no_new_privs."""
+        linux.prctl(linux.PR_SET_SECCOMP, 2, ctypes.byref(self._program))
 
 
 def _step(code: int, value: int, when_true: int = 0, when_false: int = 0) -> bytes:

@@ -24,8 +24,14 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def run_program(code: str, status: int) -> None:
-    """A program with standard input and output; what it died of is told on `status`. Ends the process."""
+def run_program(files: list[int]) -> None:
+    """A program with standard input and output; what it died of is told on the last of the files. Ends the process."""
+    source, inputs, output, status = files
+    code = os.pread(source, os.fstat(source).st_size, 0).decode()
+    os.dup2(inputs, 0)
+    os.dup2(output, 1)
+    for fd in (source, inputs, output):
+        os.close(fd)
     module = _module("__main__")
     end = 0
     try:

@@ -6,25 +6,23 @@ import json
 import signal
 
 from .config import Limits, Outcome, Verdict
-from .worker import End, Run
+from .worker import Run
 
 _OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "memory", "crashed", "refused")
 
 
 def of_tests(id: str, run: Run, limits: Limits) -> Verdict:
-    """The tests' process has written a verdict, unless it was ended; the sample's process cannot write there."""
+    """The examiner's verdict, unless it was ended; the sample's process cannot write there."""
     if run.late:
         return Verdict(id, "timeout", f"no result after {limits.seconds:g} s", run.seconds)
     try:
-        said = json.loads(run.output)
+        said = json.loads(run.said)
         outcome = _OUTCOMES[_OUTCOMES.index(said["outcome"])]
         evidence = str(said["evidence"])
     except (ValueError, KeyError, TypeError):
-        return Verdict(id, "crashed", f"the tests' process {_ended(run.ends['tests'])}", run.seconds)
-    if outcome == "crashed" and "sample" in run.ends:
-        ended = run.ends["sample"]
-        outcome = "timeout" if ended.code == -signal.SIGXCPU else outcome
-        evidence = f"{evidence}: {_ended(ended)}"
+        return Verdict(id, "crashed", "the process of the tests ended", run.seconds)
+    if outcome == "crashed":
+        evidence = f"{evidence}: {_ended(run.end)}"
     return Verdict(id, outcome, evidence, run.seconds)
 
 
@@ -34,12 +32,11 @@ def of_case(run: Run, wanted: str, limits: Limits) -> tuple[Outcome, str]:
         return "timeout", f"still running after {limits.seconds:g} s"
     if run.too_long:
         return "failed", f"printed more than {limits.output_kib} KiB"
-    end = run.ends["sample"]
     if run.told:
         return _told(run.told)
-    if end.code != 0:
-        return "crashed", _ended(end)
-    got = _lines(run.output.decode("utf-8", "replace"))
+    if run.end != 0:
+        return "crashed", _ended(run.end)
+    got = _lines(run.said.decode("utf-8", "replace"))
     lines = _lines(wanted)
     if got == lines:
         return "passed", ""
@@ -65,11 +62,10 @@ def _show(lines: list[str], index: int) -> str:
     return repr(lines[index][:120]) if index < len(lines) else "the end"
 
 
-def _ended(end: End) -> str:
-    if end.code >= 0:
-        return f"exited with status {end.code}"
+def _ended(end: int) -> str:
+    if end >= 0:
+        return f"exited with status {end}"
     try:
-        name = signal.Signals(-end.code).name
+        return f"was ended by {signal.Signals(-end).name}"
     except ValueError:
-        name = str(-end.code)
-    return f"was ended by {name}"
+        return f"was ended by signal {-end}"

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -16,34 +17,29 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
+from .channel import Channel, Closed
 from .plan import MINIMAL, NOBODY, Plan, SandboxUnavailable, python
-from .protocol import KILL, PROGRAM, TESTED
+from .protocol import EXAMINE, EXAMINER, KILL, PROGRAM, SAMPLE
 
 _SOURCE = str(Path(__file__).resolve().parents[2])
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from curricle.sandbox.zygote import main; main()"
 _START_SECONDS = 30.0
 _KILL_SECONDS = 10.0
+_GRACE_SECONDS = 1.0
+_EXAMINED_MOST = 256
 _SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, _SHRINK, _GROW, _WRITE
 
 
 @dataclass(frozen=True)
-class End:
-    """How one process ended."""
-
-    code: int
-    """Exit status, or minus the signal."""
-    memory_kib: int
-
-
-@dataclass(frozen=True)
 class Run:
-    """What came of one run of one or two processes."""
+    """What came of one run."""
 
-    output: bytes
-    """Standard output of a program; the verdict of tests."""
+    said: bytes
+    """Standard output of a program; the examiner's verdict on a sample."""
     told: bytes
-    """What a program's process said of its end."""
-    ends: dict[str, End]
+    """What a program's process says it died of."""
+    end: int
+    """Exit status of the process of the code, or minus the signal that ended it."""
     late: bool
     """It was ended at the time limit."""
     too_long: bool
@@ -57,6 +53,8 @@ class Worker:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._control, theirs = socket.socketpair()
+        self._examiner: socket.socket | None = None
+        self._examined = 0
         command = [python(), "-s", "-S", "-P", "-c", _BOOT, _SOURCE, str(theirs.fileno()), plan.to_json()]
         null = subprocess.DEVNULL
         with theirs:
@@ -80,43 +78,75 @@ class Worker:
         if "ready" not in said:
             raise SandboxUnavailable(said.get("error", "the worker did not start"))
 
-    def run_tests(self, work: dict[str, Any]) -> Run:
-        """The sample and its tests, in two processes."""
-        with _in_memory(json.dumps(work).encode()) as files:
-            return self._run(TESTED, [files.fileno()], told=False)
+    def run_sample(self, work: dict[str, Any]) -> Run:
+        """A sample in a process of its own, its tests in the examiner's, and a channel between the two."""
+        examiner = self._open_examiner()
+        start = time.monotonic()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            socket.send_fds(self._control, [SAMPLE], [ours.fileno()])
+            socket.send_fds(examiner, [EXAMINE], [theirs.fileno()])
+            Channel(examiner.fileno()).send(work)
+        late = not _readable(examiner, start + self._plan.limits.seconds)
+        self._control.sendall(KILL)
+        end = self._end()
+        said = b""
+        if _readable(examiner, time.monotonic() + _GRACE_SECONDS):
+            try:
+                said = json.dumps(Channel(examiner.fileno()).receive()).encode()
+            except Closed:
+                self._close_examiner()
+        else:  # the tests themselves go on
+            self._close_examiner()
+        return Run(said, b"", end, late, False, time.monotonic() - start)
+
+    def _open_examiner(self) -> socket.socket:
+        """The process of the tests; a new one now and then, so that no test's traces pile up."""
+        if self._examiner is not None and self._examined >= _EXAMINED_MOST:
+            self._close_examiner()
+        if self._examiner is None:
+            self._examiner, theirs = socket.socketpair()
+            timeout = struct.pack("ll", int(_KILL_SECONDS), 0)
+            self._examiner.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+            with theirs:
+                socket.send_fds(self._control, [EXAMINER], [theirs.fileno()])
+            self._examined = 0
+        self._examined += 1
+        return self._examiner
+
+    def _close_examiner(self) -> None:
+        """The next one takes its place; the worker then ends this one."""
+        if self._examiner is not None:
+            self._examiner.close()
+            self._examiner = None
 
     def run_program(self, code: bytes, inputs: bytes) -> Run:
-        with _in_memory(code) as source, _in_memory(inputs) as given:
-            return self._run(PROGRAM, [source.fileno(), given.fileno()], told=True)
-
-    def _run(self, kind: bytes, files: list[int], told: bool) -> Run:
+        """A program with its standard input."""
         start = time.monotonic()
         output, output_end = os.pipe()
         status, status_end = os.pipe()
         try:
-            socket.send_fds(self._control, [kind], [*files, output_end, *([status_end] if told else [])])
+            with _in_memory(code) as source, _in_memory(inputs) as given:
+                files = [source.fileno(), given.fileno(), output_end, status_end]
+                socket.send_fds(self._control, [PROGRAM], files)
             os.close(output_end)
             os.close(status_end)
             output_end = status_end = -1
-            kept, ends, late, too_long = self._follow(output, start + self._plan.limits.seconds)
-            os.set_blocking(status, False)
-            said = os.read(status, 4096) if told and not late else b""
-        except (OSError, ValueError) as error:
-            raise RunError(f"the sandbox's worker failed: {error}; run it again") from error
+            kept, end, late, too_long = self._follow(output, start + self._plan.limits.seconds)
+            told = b"" if late or too_long else _rest(status, 4096)
         finally:
             for fd in (output, status, output_end, status_end):
                 if fd >= 0:
                     os.close(fd)
-        return Run(kept, said, ends, late, too_long, time.monotonic() - start)
+        return Run(kept, told, end, late, too_long, time.monotonic() - start)
 
-    def _follow(self, output: int, limit: float) -> tuple[bytes, dict[str, End], bool, bool]:
-        """Collect output until the processes have ended; end them at the limit."""
-        kept, most = bytearray(), max(self._plan.limits.output_kib << 10, 1 << 14)
+    def _follow(self, output: int, limit: float) -> tuple[bytes, int, bool, bool]:
+        """Collect output until the process has ended; end it at the limit."""
+        kept, most = bytearray(), self._plan.limits.output_kib << 10
         late = too_long = False
         waiting = [output, self._control.fileno()]
-        while True:
-            left = limit - time.monotonic()
-            ready, _, _ = select.select(waiting, [], [], max(left, 0))
+        while not (late or too_long):
+            ready, _, _ = select.select(waiting, [], [], max(limit - time.monotonic(), 0))
             if output in ready:
                 part = os.read(output, 1 << 16)
                 kept += part
@@ -125,17 +155,23 @@ class Worker:
             if self._control.fileno() in ready:
                 break
             too_long = len(kept) > most
-            late = not ready and limit <= time.monotonic()
-            if late or too_long:
-                self._control.sendall(KILL)
-                break
-        answer = self._line(time.monotonic() + _KILL_SECONDS)
-        if "ends" not in answer:
-            raise ValueError("no end state")
+            late = limit <= time.monotonic()
+        if late or too_long:
+            self._control.sendall(KILL)
+        end = self._end()
         if not late and not too_long:
             kept += _rest(output, most + 1 - len(kept))
             too_long = len(kept) > most
-        return bytes(kept), {role: End(*end[:2]) for role, end in answer["ends"].items()}, late, too_long
+        return bytes(kept), end, late, too_long
+
+    def _end(self) -> int:
+        """How the process ended, from the worker, which waits for it."""
+        said = self._line(time.monotonic() + _KILL_SECONDS)
+        if "end" not in said:
+            raise RunError(
+                "a worker of the sandbox ended or hangs; run the same again, with fewer workers if memory is short"
+            )
+        return int(said["end"][0])
 
     def _line(self, limit: float) -> dict[str, Any]:
         """The worker's next message; it is ours, and runs no code of the samples."""
@@ -151,9 +187,14 @@ class Worker:
 
     def close(self) -> None:
         """End the worker, and with it everything inside."""
+        self._close_examiner()
         self._control.close()
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+
+def _readable(source: socket.socket, limit: float) -> bool:
+    return bool(select.select([source], [], [], max(limit - time.monotonic(), 0))[0])
 
 
 def _rest(fd: int, most: int) -> bytes:

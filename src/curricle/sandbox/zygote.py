@@ -3,10 +3,11 @@
 It holds no code and no tests: those come through files it hands on unread. It keeps what privilege it needs to make
 namespaces, inside a user namespace where that privilege is worth nothing outside.
 
-    judge (the user's process)  ── "P", files ──>  zygote  ── fork ──>  process of the sample
-                                                           └─ fork ──>  process of the tests
-    judge                       <── end states ──  zygote  <── wait ──┘
-    judge                       ── any byte: kill ──>
+    user's process ── program + files ──>  zygote ── fork ──> process of the program          one for each run
+                   ── sample + channel ─>         ── fork ──> process of the sample           one for each run
+                   ── examiner + channel >        ── fork ──> process of the tests            one for many runs
+                   ── kill ─────────────>
+                   <── how it ended ─────
 """
 
 from __future__ import annotations
@@ -21,17 +22,15 @@ import signal
 import socket
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable
-from typing import Any
 
 from . import linux
 from .cell import FOLDER, Cell
+from .examiner import examine_all
 from .plan import Plan
-from .protocol import KILL, PROGRAM
+from .protocol import EXAMINER, KILL, PROGRAM
 from .root import build_root
 from .solution import run_program, serve
-from .testing import judge
 
 _COMMON = (
     "abc array bisect cmath collections contextlib copy dataclasses datetime decimal enum fractions functools hashlib "
@@ -81,9 +80,13 @@ def _own_namespaces(control: socket.socket) -> None:
 
 
 class Zygote:
+    """One run at a time, until the user's process closes its end."""
+
     def __init__(self, control: socket.socket, plan: Plan, namespace: int) -> None:
         self._control, self._plan, self._cell = control, plan, Cell(plan)
         self._namespace = namespace  # the worker's own pid namespace
+        self._running = self._examiner = 0
+        self._folders: dict[int, str] = {}
         self._alarm, end = os.pipe()
         os.set_blocking(end, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -93,87 +96,84 @@ class Zygote:
         gc.freeze()
 
     def run(self) -> None:
-        """One job at a time, until the judge closes its end."""
+        control = self._control.fileno()
         while True:
-            kind, files, _, _ = socket.recv_fds(self._control, 1, 4)
-            if not kind:
-                os._exit(0)
-            if kind == KILL:  # it came as the job ended
-                continue
-            folder = FOLDER if self._plan.namespaces else tempfile.mkdtemp(prefix="curricle-box-")
-            if not self._plan.namespaces and self._plan.nobody:
-                os.chmod(folder, 0o777)
-            children = self._start(kind, files, folder)
-            for fd in files:
-                os.close(fd)
-            ends = self._wait(children)
-            if not self._plan.namespaces:
-                shutil.rmtree(folder, ignore_errors=True)
-            self._control.sendall(json.dumps({"ends": ends}).encode() + b"\n")
+            ready, _, _ = select.select([control, self._alarm], [], [])
+            if self._alarm in ready:
+                os.read(self._alarm, 512)
+                self._reap()
+            if control in ready:
+                kind, files, _, _ = socket.recv_fds(self._control, 1, 4)
+                if not kind:
+                    os._exit(0)
+                self._obey(kind, files)
+                for fd in files:
+                    os.close(fd)
 
-    def _start(self, kind: bytes, files: list[int], folder: str) -> dict[int, str]:
-        """The processes of one job by their ids."""
-        if kind == PROGRAM:
-            return {self._fork(lambda: _program(files), files, folder): "sample"}
-        ours, theirs = socket.socketpair()
-        tests = self._fork(lambda: _tests(files, ours.fileno()), [*files, ours.fileno()], folder)
-        sample = self._fork(lambda: serve(theirs.fileno()), [theirs.fileno()], folder)
-        ours.close()
-        theirs.close()
-        return {tests: "tests", sample: "sample"}
+    def _obey(self, kind: bytes, files: list[int]) -> None:
+        if kind == KILL:
+            if self._running:
+                self._kill(self._running)
+        elif kind == EXAMINER:
+            if self._examiner:
+                self._kill(self._examiner)
+            self._examiner = self._fork(lambda: examine_all(files[0]), files, lasting=True)
+        elif kind == PROGRAM:
+            self._running = self._fork(lambda: run_program(files), files)
+        else:
+            self._running = self._fork(lambda: serve(files[0]), files)
 
-    def _fork(self, body: Callable[[], None], keep: list[int], folder: str) -> int:
+    def _fork(self, body: Callable[[], None], keep: list[int], lasting: bool = False) -> int:
+        folder = FOLDER
         if self._plan.namespaces:  # back to the own namespace, from which one more can be made for the next child
             linux.call("setns", self._namespace, linux.NEWPID)
             linux.unshare(linux.NEWPID)
-        child = os.fork()
+        else:
+            folder = tempfile.mkdtemp(prefix="curricle-box-")
+            os.chmod(folder, 0o777)
+        # The C library's fork: there is one thread, so nothing of the interpreter needs repair in the child, which
+        # without what os.fork does there touches half the memory. It also finds `random` always in the same state.
+        child = linux.call("fork")
         if child:
+            self._folders[child] = folder
             return child
         try:
             if not self._plan.namespaces:
                 os.setsid()
-            _only(keep)
-            self._cell.enter(folder)
-            gc.enable()
+            _only([*keep, *self._cell.files])
+            self._cell.enter(folder, lasting)
             body()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
+        finally:
             os._exit(120)
 
-    def _wait(self, children: dict[int, str]) -> dict[str, Any]:
-        """Until all have ended: once the tests have, nothing more is asked of the sample."""
-        ends: dict[str, Any] = {}
-        while len(ends) < len(children):
-            ready, _, _ = select.select([self._control.fileno(), self._alarm], [], [])
-            if self._control.fileno() in ready:
-                if not self._control.recv(1):
-                    os._exit(0)
-                self._kill(children, ends)
-            if self._alarm in ready:
-                os.read(self._alarm, 512)
-            for pid, role in children.items():
-                if role in ends:
-                    continue
-                done, status, used = os.wait4(pid, os.WNOHANG)
-                if done:
-                    self._kill_group(pid)
-                    ends[role] = [os.waitstatus_to_exitcode(status), used.ru_maxrss, used.ru_utime + used.ru_stime]
-                    if role == "tests":
-                        self._kill(children, ends)
-        return ends
-
-    def _kill(self, children: dict[int, str], ends: dict[str, Any]) -> None:
-        for pid, role in children.items():
-            if role not in ends:
-                os.kill(pid, signal.SIGKILL)  # as process 1 of its namespace it takes all its descendants along
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, used = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if not self._plan.namespaces:
                 self._kill_group(pid)
+                shutil.rmtree(self._folders[pid], ignore_errors=True)
+            del self._folders[pid]
+            if pid == self._running:
+                self._running = 0
+                end = [os.waitstatus_to_exitcode(status), used.ru_maxrss]
+                self._control.sendall(json.dumps({"end": end}).encode() + b"\n")
+            elif pid == self._examiner:
+                self._examiner = 0
+
+    def _kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)  # as process 1 of its namespace it takes all its descendants along
+        if not self._plan.namespaces:
+            self._kill_group(pid)
 
     def _kill_group(self, leader: int) -> None:
         """Where there is no pid namespace: what the process has started and left behind."""
-        if not self._plan.namespaces:
-            with contextlib.suppress(OSError):
-                os.killpg(leader, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            os.killpg(leader, signal.SIGKILL)
 
 
 def _only(keep: list[int]) -> None:
@@ -183,25 +183,3 @@ def _only(keep: list[int]) -> None:
         os.closerange(last + 1, fd)
         last = fd
     os.closerange(last + 1, 1 << 16)
-
-
-def _program(files: list[int]) -> None:
-    code, inputs, output, status = files
-    text = _read_all(code)
-    os.dup2(inputs, 0)
-    os.dup2(output, 1)
-    for fd in (code, inputs, output):
-        os.close(fd)
-    run_program(text, status)
-
-
-def _tests(files: list[int], channel: int) -> None:
-    work, verdict = files
-    found = judge(json.loads(_read_all(work)), channel)
-    os.write(verdict, json.dumps(found).encode())
-
-
-def _read_all(fd: int) -> str:
-    with os.fdopen(os.dup(fd), "rb") as file:
-        file.seek(0)
-        return file.read().decode("utf-8", "surrogatepass")
