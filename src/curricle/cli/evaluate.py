@@ -111,34 +111,8 @@ def evaluate(
 
     In Python: curricle.evaluate(predictions="kobart.csv", data="dev.jsonl", metrics=["rouge:tokenizer=morpheme"])
     """
+    given = dict(locals())
     from ..experiments.evaluate import evaluate as measure
 
-    sampling = {
-        "n": n,
-        "k": integers(k, "--k"),
-        "temperature": temperature,
-        "top_p": top_p,
-        "max_new_tokens": max_new_tokens,
-        "style": style,
-        "seconds": seconds,
-        "memory_mib": memory_mib,
-        "workers": workers,
-        "seed": seed,
-        "only_generate": only_generate,
-        "unsafe_execution": unsafe_execution,
-    }
-    result = measure(
-        model,
-        predictions=predictions,
-        data=data,
-        recipe=recipe,
-        metrics=metric or [],
-        output=output,
-        overrides=overrides or [],
-        id_column=id_column,
-        text_column=text_column,
-        allow_missing=allow_missing,
-        task=task,
-        **{name: value for name, value in sampling.items() if value not in (None, False)},
-    )
-    show(result)
+    given |= {"metrics": given.pop("metric"), "k": integers(k, "--k")}
+    show(measure(**{name: value for name, value in given.items() if value not in (None, False)}))
