@@ -58,6 +58,8 @@ class Cell:
             self._give_up(folder)
 
     def _give_up(self, folder: str) -> None:
+        if not self._plan.namespaces:
+            linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         if not self._plan.nobody:  # changing from root to another user has done it
             linux.drop_capabilities()
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)

@@ -71,8 +71,15 @@ def make_plan(limits: Limits, namespaces: bool, isolated: bool = True) -> Plan:
         seccomp=linux and isolated and seccomp.known_machine(),
         readable=list(readable),
         hidden=list(hidden),
-        nobody=linux and os.geteuid() == 0 and isolated,
+        nobody=linux and isolated and os.geteuid() == 0 and _is_mapped(NOBODY),
     )
+
+
+def _is_mapped(user: int) -> bool:
+    """Whether there is such a user here: in a user namespace there may be one only."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        ranges = [[int(part) for part in line.split()] for line in file]
+    return any(first <= user < first + count for first, _, count in ranges)
 
 
 def python() -> str:

@@ -42,7 +42,7 @@ def judge(work: dict[str, Any], fd: int) -> dict[str, str]:
     """Run the tests; the outcome and its evidence."""
     try:
         tree = ast.parse(work["tests"], TESTS)
-        given = compile(work["given"], "<given>", "exec")
+        given = compile(_readable(work["given"]), "<given>", "exec")
         tests = compile(_with_check(tree, work["entry_point"]), TESTS, "exec")
     except (SyntaxError, ValueError, RecursionError) as error:
         return _verdict("refused", f"the tests cannot be read: {error}")
@@ -173,13 +173,27 @@ def _bind(namespace: dict[str, Any], tree: ast.AST, entry_point: str | None, sam
     own |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     own |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     own |= {(node.asname or node.name).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.alias)}
-    for name in sorted(used - own - namespace.keys() - set(dir(builtins))):
-        if name in sys.stdlib_module_names:
+    wanted = {entry_point} if entry_point is not None else set()
+    for name in used - own - namespace.keys() - set(dir(builtins)):
+        if name in sys.stdlib_module_names and name not in wanted:
             namespace[name] = importlib.import_module(name)  # never the sample's, whose functions it could replace
         elif name in names:
-            namespace[name] = sample.ask("name", None, (name,))
-    if entry_point is not None:
-        namespace[entry_point] = sample.ask("name", None, (entry_point,))
+            wanted.add(name)
+    if not wanted:  # the function under test has a builtin's name: nothing else could be tested here
+        wanted = used.intersection(names, dir(builtins)) - own
+    for name in sorted(wanted):
+        namespace[name] = sample.ask("name", None, (name,))
+
+
+def _readable(given: str) -> str:
+    """A prompt as code: one that ends within a function's head gets a body, and one that is prose says nothing."""
+    for text in (given, given.rstrip() + "\n    pass\n"):
+        try:
+            ast.parse(text)
+        except (SyntaxError, ValueError):
+            continue
+        return text
+    return ""
 
 
 def _with_check(tree: ast.Module, entry_point: str | None) -> ast.Module:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -55,7 +56,9 @@ class Worker:
         self._control, theirs = socket.socketpair()
         self._examiner: socket.socket | None = None
         self._examined = 0
-        command = [python(), "-s", "-S", "-P", "-c", _BOOT, _SOURCE, str(theirs.fileno()), plan.to_json()]
+        self._scratch = None if plan.namespaces else tempfile.mkdtemp(prefix="curricle-box-")
+        more = [str(theirs.fileno()), plan.to_json(), self._scratch or ""]
+        command = [python(), "-s", "-S", "-P", "-c", _BOOT, _SOURCE, *more]
         null = subprocess.DEVNULL
         with theirs:
             self._process = subprocess.Popen(
@@ -191,6 +194,8 @@ class Worker:
         self._control.close()
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def _readable(source: socket.socket, limit: float) -> bool:

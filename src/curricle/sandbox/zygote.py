@@ -41,7 +41,7 @@ _COMMON = (
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
-    plan = Plan.from_json(sys.argv[2])
+    plan, scratch = Plan.from_json(sys.argv[2]), sys.argv[3]
     sys.argv[:] = sys.orig_argv[:] = [""]
     sys.path[:] = [path for path in sys.path if path.startswith(sys.base_prefix)]
     namespace = -1
@@ -54,7 +54,7 @@ def main() -> None:
         for name in _COMMON.split():
             __import__(name)
         os.environ.clear()
-        zygote = Zygote(control, plan, namespace)
+        zygote = Zygote(control, plan, namespace, scratch)
     except OSError as error:
         control.sendall(json.dumps({"error": str(error)}).encode() + b"\n")
         return
@@ -82,9 +82,12 @@ def _own_namespaces(control: socket.socket) -> None:
 class Zygote:
     """One run at a time, until the user's process closes its end."""
 
-    def __init__(self, control: socket.socket, plan: Plan, namespace: int) -> None:
+    def __init__(self, control: socket.socket, plan: Plan, namespace: int, scratch: str) -> None:
         self._control, self._plan, self._cell = control, plan, Cell(plan)
         self._namespace = namespace  # the worker's own pid namespace
+        self._scratch = scratch  # where folders are made if there is no mount namespace for them
+        if scratch and plan.nobody:
+            os.chmod(scratch, 0o711)
         self._running = self._examiner = 0
         self._folders: dict[int, str] = {}
         self._alarm, end = os.pipe()
@@ -129,7 +132,7 @@ class Zygote:
             linux.call("setns", self._namespace, linux.NEWPID)
             linux.unshare(linux.NEWPID)
         else:
-            folder = tempfile.mkdtemp(prefix="curricle-box-")
+            folder = tempfile.mkdtemp(dir=self._scratch)
             os.chmod(folder, 0o777)
         # The C library's fork: there is one thread, so nothing of the interpreter needs repair in the child, which
         # without what os.fork does there touches half the memory. It also finds `random` always in the same state.
