@@ -114,21 +114,22 @@ class JsonLines:
             at += _SEARCH
         return self.size
 
-    def parts(self) -> list[tuple[int, int]]:
-        bounds = [self.begin, *(self.line_after(at) for at in range(_PART, self.size, _PART)), self.size]
-        return [(begin, end) for begin, end in pairwise(bounds) if begin < end]
+    def parts(self, step: int) -> list[tuple[int, int]]:
+        """The file cut at line ends, about every so many bytes."""
+        bounds = [self.begin, *(self.line_after(at) for at in range(step, self.size, step)), self.size]
+        return [(max(begin, self.begin), end) for begin, end in pairwise(bounds) if max(begin, self.begin) < end]
 
     def error(self, place: int, problem: str) -> DataError:
         return DataError(f"{self.path}:{self.line_of(place)}: {problem}")
 
 
-def scan(path: Path, handle: int, names: Sequence[str], threads: int | None = None) -> Scanned:
+def scan(path: Path, handle: int, names: Sequence[str], part_bytes: int = _PART) -> Scanned:
     """The rows of a file and the columns asked for."""
     file = JsonLines(path, handle)
     known, wanted, kinds = _sample(file, names)
     while True:
         try:
-            parts = list(_parts(file, wanted, kinds, threads or min(len(os.sched_getaffinity(0)), _MOST_THREADS)))
+            parts = list(_parts(file, wanted, kinds, part_bytes))
         except Widened as widened:
             kinds = widened.kinds
         else:
@@ -156,7 +157,7 @@ def _sample(file: JsonLines, names: Sequence[str]) -> tuple[list[str], tuple[Wan
     return known, wanted, kinds
 
 
-def _parts(file: JsonLines, wanted: Sequence[Wanted], kinds: Kinds, threads: int) -> Iterator[Part]:
+def _parts(file: JsonLines, wanted: Sequence[Wanted], kinds: Kinds, part_bytes: int) -> Iterator[Part]:
     """The parts in the order of the file, so that of several errors the first line's is the one that is said."""
     parse = _parser(wanted, kinds)
 
@@ -164,8 +165,8 @@ def _parts(file: JsonLines, wanted: Sequence[Wanted], kinds: Kinds, threads: int
         data = file.read(*bounds)
         return parse(bounds[0], data) or read_lines(file, bounds[0], data, wanted, kinds)
 
-    parts = file.parts()
-    pool = ThreadPoolExecutor(threads)
+    parts = file.parts(part_bytes)
+    pool = ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), _MOST_THREADS))
     try:
         with bar(f"indexing {file.path.name}", len(parts)) as move:
             for part in pool.map(one, parts):
@@ -300,6 +301,8 @@ def read_lines(file: JsonLines, begin: int, data: bytes, wanted: Sequence[Wanted
             values[column.name].append(value)
     if wider != kinds:
         raise Widened(wider)
+    for name in (name for name, kind in kinds.items() if kind == "float"):
+        values[name] = [None if value is None else float(value) for value in values[name]]
     columns = {name: piece(pa.array(held, arrow_type(kinds[name])), kinds[name]) for name, held in values.items()}
     return Part(np.array(starts, dtype=np.int64), np.array(blanks, dtype=np.int64), columns)
 
@@ -311,13 +314,12 @@ def _checked(file: JsonLines, place: int, name: str, value: Any, so_far: Kind) -
         raise file.error(
             place, f"`{name}` is {json_name(value)}; a column holds text, numbers or true and false{parts}"
         )
+    if found == "int" and value >= 1 << 63:
+        found = "float"  # as the fast way reads it; larger ones are read as floats anyhow
     joined = join(so_far, found)
     if joined is None:
-        raise file.error(
-            place, f"`{name}` is {json_name(value)} ({str(value)[:40]!r}), where other rows have {KIND_WORDS[so_far]}"
-        )
-    if found == "int" and not -(1 << 63) <= value < 1 << 63:
-        raise file.error(place, f"`{name}` is {value}, more than 64 bits hold")
+        shown, others = orjson.dumps(value).decode()[:40], KIND_WORDS[so_far]
+        raise file.error(place, f"`{name}` is {json_name(value)} ({shown}), where other rows have {others}")
     return joined
 
 

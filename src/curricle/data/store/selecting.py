@@ -66,8 +66,13 @@ class Account:
         ]
         if len(short) > _SHOWN:
             out.append(f"and {len(short) - _SHOWN} more values were short")
-        if self.asked is not None and self.cells and short:
-            out.append(f"{self.asked:,} rows were asked for, {self.taken:,} taken")
+        if len(self.cells) > 1 and short and self.asked is not None:
+            missing = sum(cell.asked - cell.taken for cell in short)
+            out.append(
+                f"{self.asked:,} rows were asked for, {self.taken:,} taken"
+                if self.taken < self.asked
+                else f"{counted(missing, 'row')} more of the other values were taken, by their shares"
+            )
         return out
 
     def __str__(self) -> str:

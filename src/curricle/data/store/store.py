@@ -260,7 +260,8 @@ def _index(path: Path, handle: int, columns: tuple[str, ...], folder: Path | Non
 def _places(path: Path) -> list[Path]:
     """Where an index may lie, the place to write it to last."""
     side = [index_file.beside(path), index_file.in_cache(path)]
-    return side[::-1] if os.access(path.absolute().parent, os.W_OK) else side
+    effective = os.access in os.supports_effective_ids
+    return side[::-1] if os.access(path.absolute().parent, os.W_OK, effective_ids=effective) else side
 
 
 def _fresh(places: list[Path], now: dict[str, Any], columns: tuple[str, ...]) -> Contents | None:
