@@ -61,6 +61,7 @@ for command in (
     store.index,
     store.select,
     data.prepare,
+    data.validate,
     model.export,
     doctor.doctor,
 ):

@@ -69,3 +69,26 @@ def prepare(
 
         options["tokenizer"] = load_tokenizer(ModelConfig(name_or_path=tokenizer), need_pad=False)
     typer.echo(str(prepare_files(name, source, output, **options)))
+
+
+def validate(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A file of rows, or a folder with files of rows.")],
+) -> None:
+    """Check the rows, SHA256, ids and splits of a data set.
+
+    Every row by its schema; every file by the SHA256 of the manifest; no id twice in a file; labels as the rows have
+    them; no problem in two splits, by name or by text. Reads every file whole; exits 1 when something is wrong.
+
+    \b
+    Example:
+      curricle validate data/codecontests
+      curricle validate data/codecontests/train.jsonl
+
+    In Python: curricle.data.validate.validate("data/codecontests")
+    """
+    from ..data.validate import validate as look_over
+
+    found = look_over(path)
+    typer.echo(str(found))
+    if not found.ok:
+        raise typer.Exit(1)

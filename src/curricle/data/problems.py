@@ -70,7 +70,7 @@ def read_problems(path: str | Path) -> Iterator[Problem]:
         try:
             if isinstance(row.value, BadRow):
                 raise row.value
-            problem = _problem(row.value)
+            problem = problem_of_row(row.value)
         except BadRow as bad:
             raise DataError(f"{where}: {bad}; a problem has task_id, prompt, tests and reference") from bad
         if problem.task_id in seen:
@@ -101,7 +101,8 @@ def problem_line(problem: Problem) -> bytes:
     return orjson.dumps(row | rest, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _problem(row: dict[str, Any]) -> Problem:
+def problem_of_row(row: dict[str, Any]) -> Problem:
+    """A row as a problem; `BadRow` names what is wrong with it."""
     if unknown := sorted(set(row) - set(_KNOWN)):
         raise BadRow("unknown field", ", ".join(f"`{name}`" for name in unknown))
     for name in ("task_id", "prompt", "reference"):
