@@ -22,7 +22,7 @@ from ..runtime.ranks import barrier, is_main, shared
 from .code_answers import Completion, read_completions, write_completions
 from .code_problems import Problems
 from .code_runs import Bounds, Judged, judge
-from .evaluate import Evaluation
+from .evaluated import Evaluation
 from .results import render
 
 if TYPE_CHECKING:

@@ -88,7 +88,8 @@ class Crossfit:
 
     def read_by(self, fold: int) -> npt.NDArray[np.bool_]:
         """The examples that are read, and not learned, by the model of a part."""
-        return (self.parts == fold) & self._once
+        read_n: npt.NDArray[np.bool_] = (self.parts == fold) & self._once
+        return read_n
 
     def refuse_small(self) -> None:
         """A part without a row, or with too little outside it."""
@@ -137,7 +138,8 @@ class Crossfit:
         if not shared(kept.exists()):
             self._train(fold, seed, folder)
             self._read(fold, seed, folder, kept)
-        return np.load(kept, allow_pickle=False)
+        sums: Sums = np.load(kept, allow_pickle=False)
+        return sums
 
     def _train(self, fold: int, seed: int, folder: Path) -> None:
         """The model of a part into `model/`, unless it is there already."""

@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,57 +14,17 @@ from typing import Any
 from ..data.config import DataConfig
 from ..errors import RecipeError, nearest
 from ..evaluation.config import AnyMeasurement, Measurement, TextMeasurement
-from ..evaluation.measure import Measured, measure_texts, refuse_unready
+from ..evaluation.measure import measure_texts, refuse_unready
 from ..runtime.config import Section
 from ..runtime.files import write_json
 from ..runtime.progress import say
 from ..runtime.ranks import is_main
 from .document import Place, Places, parse_value
-from .environment import versions
+from .evaluated import Evaluation
 from .overrides import overlay, read_sets
 from .predictions import match, read_predictions
 from .resolve import check, resolve
-from .results import render
 from .toys import place_toys
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The figures of one set of answers or one model; prints itself as a table."""
-
-    what: str
-    """What was measured: the file of answers, the run or the model."""
-    measured: Measured
-    files: list[dict[str, str]] = field(default_factory=list)
-    """The files it depends on, by path and hash."""
-    notes: list[str] = field(default_factory=list)
-    """How answers and references were matched, and what was left out."""
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        return self.measured.metrics()
-
-    def table(self) -> list[dict[str, Any]]:
-        """A row a figure."""
-        return [
-            {"figure": name, "value": f"{score.value:.4f}", "note": score.note}
-            for name, score in self.measured.scores.items()
-        ]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything, an example's values too; what `-o` writes."""
-        return {
-            "what": self.what,
-            "metrics": self.metrics,
-            "metric_info": self.measured.info(),
-            "per_example": self.measured.per_example(),
-            "files": self.files,
-            "notes": self.notes,
-            "versions": versions(),
-        }
-
-    def __str__(self) -> str:
-        return f"{render(self.table())}\n\n{len(self.measured.ids):,} examples of {self.what}"
 
 
 def evaluate(

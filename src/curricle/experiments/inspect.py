@@ -10,13 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .resolve import Arm, Experiment, resolve
+from .resolve import AnyRecipe, Arm, Experiment, resolve
 from .results import render
 
 if TYPE_CHECKING:
     from ..data.inspection import DataReport
     from ..training.batches import StepPlan
-    from .run import AnyRecipe
 
 
 @dataclass(frozen=True)

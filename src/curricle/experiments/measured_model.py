@@ -17,7 +17,7 @@ from ..runtime.devices import computing
 from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
 from .assemble import load_saved
-from .evaluate import Evaluation
+from .evaluated import Evaluation
 from .material import half_of
 from .measuring import measure_model
 from .subject import find_subject

@@ -17,14 +17,14 @@ from ..errors import RecipeError, RunError
 from ..models.identity import weights_fingerprint
 from ..runtime.fingerprint import fingerprint
 from ..runtime.progress import counted, say
-from ..runtime.ranks import barrier, is_main, join, shared
+from ..runtime.ranks import barrier, is_main, shared
 from ..runtime.rundir import hold
 from ..training.arguments import complete
 from .crossfit import Crossfit, check_folds
 from .material import Material, gather
+from .meeting import meet
 from .recipe import Settings
-from .resolve import Arm, Experiment, resolve
-from .run import LIMIT, AnyRecipe
+from .resolve import AnyRecipe, Arm, Experiment, resolve
 
 VERSION = 1
 """Changes when the same input would give other labels."""
@@ -88,8 +88,7 @@ def probe_arm(arm: Arm, seeds: Sequence[int], output: str | Path, *, folds: int 
         raise RunError(f"-o {output}: a label file is written, and its name ends in .parquet")
     check_folds(folds)
     settings = _shuffled(arm)
-    training = settings.training
-    join(settings.distributed.backend, bool(training.get("use_cpu")), training.get(LIMIT))
+    meet(settings)
     material = gather(settings)
     for line in material.remarks():
         say(line)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import RecipeError, RunError
 from ..runtime.files import read_json
-from ..runtime.ranks import join
 from .document import Place, Places
+from .meeting import meet
 from .overrides import overlay, read_sets
 from .recipe import Settings
 from .resolve import check, resolve
@@ -51,8 +51,7 @@ class Subject:
         from ..models.loading import load_tokenizer
         from .material import gather
 
-        training = self.settings.training
-        join(self.settings.distributed.backend, bool(training.get("use_cpu")), training.get("ddp_timeout"))
+        meet(self.settings)
         config = self.settings.model
         if self.folder is not None and (self.folder / "model").is_dir():
             config = config.model_copy(update={"name_or_path": str(self.folder / "model"), "shape": {}})
