@@ -15,6 +15,9 @@ import yaml
 
 import curricle
 from curricle.cli import main
+from curricle.curriculum.labels import write_labels
+from curricle.data.config import DataConfig
+from curricle.data.sources import read_examples
 from curricle.runtime.logs import JsonLog
 
 RECIPE: dict[str, Any] = {
@@ -278,6 +281,25 @@ def test_data_changed_after_a_run_is_told(capsys: pytest.CaptureFixture[str]) ->
     capsys.readouterr()
     run()
     assert "finished before, on another rows.jsonl; --force runs it again" in capsys.readouterr().err
+
+
+def test_labels_changed_after_a_run_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"prompt": "a", "completion": "b"}
+    Path("rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    ids = [example.id for example in read_examples(DataConfig(train="rows.jsonl"), "train")]
+    write_labels("labels.parquet", ids, {"mean": [1.0]})
+    recipe(
+        data={"train": "rows.jsonl", "eval": None, "format": "auto"},
+        curriculum={"strategy": "easy_to_hard", "labels": "labels.parquet"},
+        evaluation=[],
+        training={"max_steps": 1},
+    )
+    run()
+    run()
+    assert "finished before; --force runs it again" in capsys.readouterr().err
+    write_labels("labels.parquet", ids, {"mean": [2.0]})
+    run()
+    assert "finished before, on another labels.parquet; --force runs it again" in capsys.readouterr().err
 
 
 def test_arms_and_seeds_can_be_added_later() -> None:

@@ -187,7 +187,11 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"space": "none"}, ModelError, "48 wide in the cloud model and 32 in the edge"),
     ({"num_calibration": 8}, DataError, "8 calibration samples.*at least 16"),
     ({"num_calibration": 200}, DataError, "do not fit into the 60 rows"),
-    ({"metric": "kl_bytes", "space": "rsa"}, RecipeError, "space `rsa` has no meaning"),
+    (
+        {"metric": "kl_bytes", "space": "rsa"},
+        RecipeError,
+        "^curricle score: cannot be: metric `kl_bytes` .* space `rsa` has no meaning",
+    ),
     ({"metric": "cosin"}, RecipeError, "cosin"),
     ({"pooling": "last"}, RecipeError, "`pooling`"),
     ({"cloud": "nano:llama"}, ModelError, "nano:llama is made for a recipe"),

@@ -84,12 +84,17 @@ class Settings(Section):
         return None if self.trainer == "none" else self.model.lora_gen
 
     @property
+    def label_file(self) -> str | None:
+        """The label file that the run goes by, where a file is named and no keyword."""
+        asked = self.curriculum.labels
+        return asked if self.curriculum.reads_labels and asked not in ("data", "length", SCORE) else None
+
+    @property
     def makes_labels(self) -> bool:
         """Whether the run goes by labels that it makes itself, or would if they were not there."""
-        asked = self.curriculum.labels
-        if self.trainer == "none" or not self.curriculum.reads_labels or asked in (None, "data", "length"):
+        if self.trainer == "none" or not self.curriculum.reads_labels:
             return False
-        return asked == SCORE or self.difficulty.cloud is not None
+        return self.curriculum.labels == SCORE or (self.label_file is not None and self.difficulty.cloud is not None)
 
     @model_validator(mode="before")
     @classmethod

@@ -35,6 +35,8 @@ from .toys import place_toys
 if TYPE_CHECKING:
     from .comparison.checks import Check
 
+AnyRecipe = str | Path | Mapping[str, Any] | Recipe
+"""A file, what such a file holds, or what comes of reading it."""
 AnySection = TypeVar("AnySection", bound=Section)
 
 
@@ -106,7 +108,7 @@ class Experiment:
         return write_document(self.tree())
 
 
-def resolve(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str] = ()) -> Experiment:
+def resolve(recipe: AnyRecipe, overrides: Sequence[str] = ()) -> Experiment:
     """Read a recipe (a file, a mapping, or a `Recipe`) with `a.b=c` overrides, and check every arm of it."""
     layers: list[tuple[Tree, Places]]
     if isinstance(recipe, Recipe):
@@ -237,7 +239,7 @@ def check(section: type[AnySection], tree: Tree, places: Places) -> AnySection:
         path, message, _ = max(unknown or found, key=lambda one: len(one[0]))
     place = _nearest_place(places, path)
     where = f"{place[0]}: " if str(place[0]) else ""
-    raise RecipeError(f"{where}`{place[1]}` {message}")
+    raise RecipeError(f"{where}`{place[1]}` {message}" if place[1] else f"{where}{message}")
 
 
 def _mistake(section: type[Section], tree: Tree, error: dict[str, Any]) -> tuple[KeyPath, str, bool]:

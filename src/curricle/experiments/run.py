@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CurricleError, RecipeError, RunError
+from ..errors import CurricleError, RunError
 from ..runtime.files import read_json, write_json, write_text
 from ..runtime.progress import say
-from ..runtime.ranks import barrier, is_main, join, world_size
+from ..runtime.ranks import barrier, is_main
 from ..runtime.rundir import hold
 from ..training.checkpoints import checkpoints
 from .environment import environment
 from .labelling import FOLDER as LABELS
 from .labelling import before_labels, labelled, look_into, request
+from .meeting import meet
 from .overrides import differences
 from .plan import Plan, plan_experiment
-from .recipe import Recipe
-from .resolve import Arm, Experiment, measuring_hash, resolve, same_training
+from .resolve import AnyRecipe, Arm, Experiment, measuring_hash, resolve, same_training
 from .results import Result, RunResult
 from .smoke import Smoke, smoke_experiment
 
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from .comparison.shape import Comparison
     from .material import Material
 
-AnyRecipe = str | Path | Mapping[str, Any] | Recipe
-
-LIMIT = "ddp_timeout"
 _MEASURING = ("`evaluation", "`generation")
 """Keys that may change after a run, unless its checkpoint was chosen by them."""
 
@@ -89,7 +86,7 @@ def _carry_out(
     """`whole` is the recipe, `asked` the arms and seeds of it that this call is for."""
     if plan:
         return plan_experiment(asked)
-    _meet(asked)
+    meet(*(arm.settings for arm in asked.arms.values()))
     if smoke:
         return smoke_experiment(asked)
     folder = asked.folder
@@ -115,23 +112,6 @@ def _carry_out(
         if is_main() and measure:
             result = replace(result, comparison=_compare(whole, folder))
         return result
-
-
-def _meet(asked: Experiment) -> None:
-    """The processes of a torchrun meet once, before the first arm: its arms must agree on how."""
-    if world_size() == 1:
-        return
-    ways = {
-        (arm.settings.distributed.backend, bool(arm.settings.training.get("use_cpu")), arm.settings.training.get(LIMIT))
-        for arm in asked.arms.values()
-    }
-    if len(ways) > 1:
-        raise RecipeError(
-            f"the arms differ in distributed.backend, training.use_cpu or training.{LIMIT}, but their processes meet "
-            "once; run such arms one at a time with --arms"
-        )
-    [(backend, use_cpu, timeout)] = ways
-    join(backend, use_cpu, timeout)
 
 
 def _job(folder: Path, arm: Arm, seed: int, force: bool, measure: bool) -> _Job:
@@ -233,10 +213,12 @@ def _one(job: _Job, material: Material | None) -> RunResult:
 
 
 def _changed_since(job: _Job) -> str | None:
-    """A data file that was written after the run had finished."""
+    """A file of rows or labels that was written after the run had finished."""
     finished = (job.folder / "results.json").stat().st_mtime
-    data = job.arm.settings.data
-    paths = [Path(source.path) for which in ("train", "eval") for source in data.sources(which)]
+    settings = job.arm.settings
+    paths = [Path(source.path) for which in ("train", "eval") for source in settings.data.sources(which)]
+    if settings.label_file is not None:
+        paths.append(Path(settings.label_file))
     return next((str(path) for path in paths if path.is_file() and path.stat().st_mtime > finished), None)
 
 

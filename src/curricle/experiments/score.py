@@ -71,7 +71,7 @@ def score(
     output = Path(output)
     if output.suffix not in ENDINGS:
         raise RunError(f"-o {output}: the ending says what is written; it must be {' or '.join(ENDINGS)}")
-    places: Places = {(key,): Place("curricle score", None, key) for key in settings}
+    places: Places = {(): Place("curricle score", None, "")}
     config = check(DifficultyConfig, {key: value for key, value in settings.items() if value is not None}, places)
     rows = data_settings(data, recipe, overrides).model_copy(update={"train": str(data)})
     join(use_cpu=use_cpu)
