@@ -49,8 +49,8 @@ def judge(work: dict[str, Any], fd: int) -> dict[str, str]:
     sample = Sample(Channel(fd))
     try:
         names = sample.load(work["code"])
-    except Gone:
-        return _verdict("crashed", "ended while its code was loaded")
+    except Gone as gone:
+        return _verdict("crashed", f"{gone} while its code was loaded")
     except BaseException as error:
         return _failed(error, None)
     module = types.ModuleType("tests")
@@ -63,8 +63,8 @@ def judge(work: dict[str, Any], fd: int) -> dict[str, str]:
     try:
         _bind(module.__dict__, tree, work["entry_point"], sample, names)
         exec(tests, module.__dict__)
-    except Gone:
-        return _verdict("crashed", f"ended before its tests did, at {_where(sys.exc_info()[1])}")
+    except Gone as gone:
+        return _verdict("crashed", f"{gone} at {_where(gone)}")
     except BaseException as error:
         return _failed(error, sample.last)
     return _verdict("passed", "")
@@ -89,7 +89,7 @@ class Sample:
                 _overwrite(arguments[int(place)], decode(new, self))
             value = decode(answer["value"], self)
         except (ValueError, TypeError, KeyError, IndexError, RecursionError, AttributeError) as error:
-            raise Gone(str(error)) from None
+            raise Gone(f"answered with nonsense ({type(error).__name__}: {error})") from None
         if do == "call":
             self.last = value
         return value
@@ -99,9 +99,9 @@ class Sample:
             self._channel.send(message)
             answer = self._channel.receive()
         except Closed as error:
-            raise Gone(str(error)) from None
+            raise Gone(f"ended ({error})") from None
         if not isinstance(answer, dict):
-            raise Gone("no answer")
+            raise Gone("answered with nonsense")
         if "raised" in answer:
             raise _again(answer["raised"])
         return answer
@@ -226,7 +226,7 @@ def _again(raised: Any) -> BaseException:
     nearest, own, text = raised if isinstance(raised, list) and len(raised) == 3 else ("RuntimeError", "?", "")
     kind = getattr(builtins, str(nearest), None)
     if not isinstance(kind, type) or not issubclass(kind, BaseException):
-        return Gone("no answer")
+        return Gone("answered with nonsense")
     try:
         error = kind(str(text)[:500])
     except TypeError:  # UnicodeDecodeError and its like want more

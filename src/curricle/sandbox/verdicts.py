@@ -21,7 +21,7 @@ def of_tests(id: str, run: Run, limits: Limits) -> Verdict:
         evidence = str(said["evidence"])
     except (ValueError, KeyError, TypeError):
         return Verdict(id, "crashed", "the process of the tests ended", run.seconds)
-    if outcome == "crashed":
+    if outcome == "crashed" and run.end != -signal.SIGKILL:  # which is how what still runs at the verdict is ended
         evidence = f"{evidence}: {_ended(run.end)}"
     return Verdict(id, outcome, evidence, run.seconds)
 
