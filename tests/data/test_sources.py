@@ -172,3 +172,43 @@ def test_the_settings_of_a_dialogue_reach_the_prompt(tmp_path: Path) -> None:
     assert example.domain == "t"
     (plain,) = read_examples(config.model_copy(update={"prompt": "plain", "keywords": "first"}))
     assert plain.messages[1].content == "화자#1#: Hi.\n\nOn a?"
+
+
+def test_rows_chosen_through_an_index(tmp_path: Path) -> None:
+    """Filters, shares and caps before anything is read; lines and ids are those of the whole file."""
+    rows = [{"prompt": f"p {k}", "completion": str(k), "right": k % 4 == 0, "problem": f"q{k // 8}"} for k in range(80)]
+    path = jsonl(tmp_path / "a.jsonl", ["", *rows])
+    asked = {"path": path, "select": {"rows": 16, "shares": {"right": {True: 0.5, False: 0.5}}, "cap": {"problem": 2}}}
+    source = read_examples(DataConfig.model_validate({"train": asked}))
+    examples = list(source)
+    numbers = [int(example.completion or "") for example in examples]
+    assert sum(k % 4 == 0 for k in numbers) == 8
+    assert max(numbers.count(k) for k in numbers) == 1
+    assert max([k // 8 for k in numbers].count(q) for q in range(10)) == 2
+    assert [example.where.line for example in examples] == [k + 2 for k in numbers] == sorted(k + 2 for k in numbers)
+    whole = {example.id for example in read_examples(DataConfig(train=path))}
+    assert {example.id for example in examples} < whole
+    assert list(source) == examples
+
+    config = DataConfig.model_validate({"train": {**asked, "rows": 3}})
+    assert [example.id for example in read_examples(config)] == [example.id for example in examples[:3]]
+    other = {**asked, "select": {**asked["select"], "seed": 1}}  # type: ignore[dict-item]
+    again = read_examples(DataConfig.model_validate({"train": other}))
+    assert again.fingerprint != source.fingerprint
+    assert list(again) != examples
+
+
+def test_what_a_selection_lacks_is_in_the_report(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", pairs(5))
+    config = DataConfig.model_validate({"train": {"path": path, "select": {"rows": 9}}})
+    source = read_examples(config)
+    assert len(list(source)) == 5
+    assert source.report.remarks() == [f"{path}: rows: 9 asked for, 5 taken of 5 there"]
+
+
+def test_a_selection_needs_rows_by_number(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("prompt,completion\na,b\n", encoding="utf-8")
+    config = DataConfig.model_validate({"train": {"path": str(path), "select": {"rows": 1}}})
+    with pytest.raises(DataError, match=r"need a \.jsonl or \.parquet file"):
+        read_examples(config)

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +115,12 @@ class JsonLines:
 
     def parts(self, step: int) -> list[tuple[int, int]]:
         """The file cut at line ends, about every so many bytes."""
-        bounds = [self.begin, *(self.line_after(at) for at in range(step, self.size, step)), self.size]
-        return [(max(begin, self.begin), end) for begin, end in pairwise(bounds) if max(begin, self.begin) < end]
+        parts, begin = [], self.begin
+        while begin < self.size:
+            end = self.line_after(begin + step)
+            parts.append((begin, end))
+            begin = end
+        return parts
 
     def error(self, place: int, problem: str) -> DataError:
         return DataError(f"{self.path}:{self.line_of(place)}: {problem}")

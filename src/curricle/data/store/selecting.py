@@ -55,7 +55,7 @@ class Account:
         """What was not as asked."""
         out = []
         if self.outside:
-            out.append(f"{counted(self.outside, 'row')} have none of the values that shares name, and were left out")
+            out.append(f"{counted(self.outside, 'row')} left out, with none of the values that the shares name")
         capped = (
             f" ({', '.join(f'at most {most} of each {name}' for name, most in self.cap.items())})" if self.cap else ""
         )
