@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ..data.prepare.humaneval import HUMANEVAL
@@ -35,10 +36,12 @@ class Problems:
         own = self.by_id.get(str(task_id))
         if own is not None:
             return own
-        number = str(task_id).rpartition("/")[2]
-        return self.by_id.get(f"{self._series}/{number}") if self._series and number.isdigit() else None
+        series, _, number = str(task_id).rpartition("/")
+        if self._series is None or not number.isdigit() or series.lower() not in ("", self._series.lower()):
+            return None
+        return self.by_id.get(f"{self._series}/{number}")
 
-    @property
+    @cached_property
     def _series(self) -> str | None:
         """What stands before the slash, where it is the same for all."""
         series = {name.rpartition("/")[0] for name in self.by_id}
