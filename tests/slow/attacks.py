@@ -140,8 +140,8 @@ EXHAUSTION = [
     _program("endless loop", "while True: pass", "still running", "timeout"),
     _program("sleep", "import time; time.sleep(1000)", "still running", "timeout"),
     _program("catch every signal", "import signal\nfor s in set(signal.Signals) - {9, 19}:\n"
-             "    signal.signal(s, lambda *_: None)\nwhile True:\n    try: signal.pause()\n    except BaseException: pass",
-             "still running", "timeout"),
+             "    signal.signal(s, lambda *_: None)\n"
+             "while True:\n    try: signal.pause()\n    except BaseException: pass", "still running", "timeout"),
     _program("one endless search", "import re; re.match('(a*)*b', 'a' * 60)", "still running", "timeout"),
     _program("endless output", "while True: print('ESCAPED' * 100)", "printed more"),
     _program("endless complaints", "import sys\nwhile True: sys.stderr.write('x' * 1000)", "still running", "timeout"),

@@ -1,4 +1,5 @@
-"""What works on this machine: versions, devices, attention back ends, optional extras, the cache.
+"""What works on this machine: versions, devices, attention back ends, the sandbox, optional extras,
+the cache.
 
 Only looks: nothing is downloaded, written or changed.
 """
@@ -14,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ..runtime.cache import cache_root
+from ..sandbox import Layer, layers
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "numpy")
 
@@ -70,6 +72,7 @@ class Health:
     threads: dict[str, int]
     memory_bytes: int
     attention: list[Attention]
+    sandbox: list[Layer]
     extras: list[Extra]
     cache: Cache
 
@@ -91,6 +94,7 @@ def doctor() -> Health:
         threads=_threads(),
         memory_bytes=_memory_limit(),
         attention=_attention(),
+        sandbox=layers(),
         extras=_extras(),
         cache=_cache(),
     )
@@ -191,6 +195,7 @@ def _pages(health: Health) -> list[tuple[str, list[tuple[str, ...]]]]:
         ("Threads", [(where, str(count)) for where, count in health.threads.items()]),
         ("Memory", [("main memory", _readable(health.memory_bytes))]),
         ("Attention over packed rows", [(a.name, "works" if a.works else "no", a.note) for a in health.attention]),
+        ("Sandbox", [(layer.name, "active" if layer.active else "no", layer.note) for layer in health.sandbox]),
         ("Extras", [_extra_row(extra) for extra in health.extras]),
         ("Cache", [(cache.path, _readable(cache.size_bytes), "writable" if cache.writable else "NOT WRITABLE")]),
     ]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .box import Sandbox, layers
+    from .box import Layer, Sandbox, layers
     from .config import Job, Limits, PythonTests, StdinTests, Verdict
 
-__all__ = ["Job", "Limits", "PythonTests", "Sandbox", "StdinTests", "Verdict", "layers"]
+__all__ = ["Job", "Layer", "Limits", "PythonTests", "Sandbox", "StdinTests", "Verdict", "layers"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +19,4 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("." + ("box" if name in ("Sandbox", "layers") else "config"), __name__), name)
+    return getattr(import_module("." + ("box" if name in ("Layer", "Sandbox", "layers") else "config"), __name__), name)

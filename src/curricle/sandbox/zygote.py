@@ -16,9 +16,11 @@ import contextlib
 import gc
 import json
 import os
+import random
 import select
 import shutil
 import signal
+import site
 import socket
 import sys
 import tempfile
@@ -53,6 +55,8 @@ def main() -> None:
             linux.drop_bounding_set()
         for name in _COMMON.split():
             __import__(name)
+        site.setquit()  # `exit` and `quit`, which many programs end with
+        random.seed(0)  # every process begins with the same draws, so that a verdict can be repeated
         os.environ.clear()
         zygote = Zygote(control, plan, namespace, scratch)
     except OSError as error:
