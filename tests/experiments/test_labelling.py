@@ -209,6 +209,21 @@ def test_an_analysis_lies_beside_the_labels(models: dict[str, Any], capsys: pyte
     assert before == ((folder / "analysis.json").stat().st_mtime_ns, probe.stat().st_mtime_ns)
 
 
+def test_a_probe_beside_a_file_by_name_is_not_written_over(models: dict[str, Any]) -> None:
+    difficulty = {"cloud": models["cloud"], "analyze": True, "probe_folds": 2}
+    asked = recipe(models, curriculum={"labels": "own.parquet", **STAGES}, difficulty=difficulty)
+    theirs = Path("own-probe.parquet")
+    write_labels(theirs, ["0" * 16], {"probe": [1.0]}, about={"folds": 4})
+    before = theirs.read_bytes()
+    for force in (False, True):
+        with pytest.raises(RecipeError, match=r"probe_folds` is 2, but own-probe.parquet is there with 4"):
+            curricle.run(asked, force=force)
+    assert theirs.read_bytes() == before
+    theirs.unlink()
+    curricle.run(asked)
+    assert read_labels(theirs).about["folds"] == 2
+
+
 # ---- what a run is, with labels of its own
 
 

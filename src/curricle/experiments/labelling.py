@@ -57,6 +57,11 @@ class Request:
             )
         return True
 
+    @property
+    def named(self) -> bool:
+        """Whether the recipe says where the file lies, which then may be anybody's."""
+        return self.path.stem != self.scoring.fingerprint
+
     def __str__(self) -> str:
         cloud, edge = (self.scoring.name_of(role) for role in ("cloud", "edge"))
         return f"cloud {cloud} and edge {edge}, into {self.path}"
@@ -129,15 +134,21 @@ def look_into(arms: Iterable[Arm], seed: int, requests: Mapping[str, Request | N
         asked = requests[arm.name]
         if asked is not None and arm.settings.difficulty.analyze and asked.path not in looked_into:
             looked_into.add(asked.path)
-            _analyze(asked.path, _probe(arm, seed, asked.path, force), force)
+            _analyze(asked.path, _probe(arm, seed, asked, force), force)
 
 
-def _probe(arm: Arm, seed: int, labels: Path, force: bool) -> Path | None:
+def _probe(arm: Arm, seed: int, asked: Request, force: bool) -> Path | None:
     """The held-out loss of each row, made where it is missing; None where it is not asked for."""
-    folds, path = arm.settings.difficulty.probe_folds, _beside(labels, "probe.parquet")
+    folds, path = arm.settings.difficulty.probe_folds, _beside(asked.path, "probe.parquet")
     if not folds:
         return None
-    if force or not shared(path.is_file() and read_about(path).get("folds") == folds):
+    held = shared(read_about(path).get("folds", 0) if path.is_file() else None)
+    if held not in (None, folds) and asked.named:  # it may be somebody's work of days
+        raise RecipeError(
+            f"`difficulty.probe_folds` is {folds}, but {path} is there with {held}, and is not written over; set it to "
+            "that, or put the file elsewhere"
+        )
+    if force or held != folds:
         from .probe import probe_arm
 
         probe_arm(arm, [seed], path, folds=folds, force=True)
