@@ -61,6 +61,8 @@ def test_a_problem_becomes_rows_of_the_source_and_a_problem_to_run(tmp_path: Pat
     assert (found.reference, found.prompt, found.difficulty) == (right["output"], right["instruction"], 1)
     assert found.metadata == {
         "site": "codeforces",
+        "contest": 1,
+        "index": "A",
         "rating": 800,
         "tags": ["math"],
         "seconds": 1.5,

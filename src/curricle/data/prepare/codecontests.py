@@ -36,7 +36,7 @@ _GONE = frozenset(
 _SUSPECT = re.compile(rf"\b(?:{'|'.join(sorted(_GONE))}|input)\b|/")
 _COLUMNS = (
     *("name", "description", "public_tests", "private_tests", "solutions", "incorrect_solutions"),
-    *("source", "difficulty", "cf_rating", "cf_tags", "is_description_translated"),
+    *("source", "difficulty", "cf_contest_id", "cf_index", "cf_rating", "cf_tags", "is_description_translated"),
     *("time_limit", "memory_limit_bytes", "input_file", "output_file"),
 )
 
@@ -234,6 +234,8 @@ def _problem(
     seconds = (limit.get("seconds") or 0) + (limit.get("nanos") or 0) / 1e9
     known = {
         "site": metadata["site"],
+        "contest": row["cf_contest_id"],
+        "index": row["cf_index"],
         "rating": metadata["rating"],
         "tags": [tag for tag in row["cf_tags"] or [] if tag],
         "seconds": seconds,
