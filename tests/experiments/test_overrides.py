@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from curricle.errors import RecipeError
 from curricle.experiments.overrides import differences, overlay, put, read_sets
+from curricle.experiments.resolve import resolve
 
 LEAVES = st.one_of(st.integers(0, 3), st.text("ab", max_size=2), st.lists(st.integers(0, 2), max_size=2), st.none())
 TREES = st.recursive(LEAVES, lambda inner: st.dictionaries(st.sampled_from("xyz"), inner, max_size=3), max_leaves=8)
@@ -51,6 +52,12 @@ def test_sets() -> None:
     }
     assert str(places["training", "max_steps"]) == "--set training.max_steps=60"
     assert read_sets(["a=1", "a=2"])[0] == {"a": 2}
+
+
+def test_a_mistake_beside_an_override_has_its_own_name() -> None:
+    given = {"model": {"name_or_path": "m"}, "data": {"train": "a"}, "selection": {"average": 5}}
+    with pytest.raises(RecipeError, match=r"^--set training.max_steps=60: `training.save_total_limit` is 2, and"):
+        resolve(given, ["training.max_steps=60"])
 
 
 def test_a_value_has_no_keys() -> None:

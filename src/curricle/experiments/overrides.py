@@ -48,8 +48,8 @@ def read_sets(sets: Sequence[str]) -> tuple[Tree, Places]:
         if path[0] == "extends":
             raise RecipeError(f"{place}: `extends` is written in the recipe file; name that file as the recipe instead")
         put(tree, path, parse_value(text, f"{place}: "), str(place))
-        for depth in range(len(path)):
-            places.setdefault(path[: depth + 1], place)
+        for depth in range(1, len(path)):
+            places.setdefault(path[:depth], Place(place.source, None, dotted(path[:depth])))
         places[path] = place
     return tree, places
 
