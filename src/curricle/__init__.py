@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .curriculum.names import CurriculumConfig, CurriculumTrainingScheduler, LayerSpecificCurriculumScheduler
-    from .data.prepare import prepare
     from .difficulty.names import DifficultyScorer, MetaTokenExtractor
     from .errors import CurricleError
     from .experiments.analysis.analyze import analyze
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from .experiments.evaluate import evaluate
     from .experiments.named_data import load_dataset
     from .experiments.predict import predict
+    from .experiments.preparing import prepare
     from .experiments.probe import probe
     from .experiments.recipe import Recipe
     from .experiments.run import run, train
@@ -80,7 +80,7 @@ _HOMES = {
     "export": "training.export",
     "load_dataset": "experiments.named_data",
     "predict": "experiments.predict",
-    "prepare": "data.prepare",
+    "prepare": "experiments.preparing",
     "probe": "experiments.probe",
     "run": "experiments.run",
     "score": "experiments.score",

@@ -11,10 +11,17 @@ import typer
 def prepare(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="dialogsum, personachat, codecontests, mbpp, mbpp-sanitized or humaneval."),
+        typer.Argument(
+            metavar="NAME", help="dialogsum, personachat, codecontests, mbpp, mbpp-sanitized, humaneval or contest."
+        ),
     ],
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The folder with the data set as it was published.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write the files of each split into.")],
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="SOURCE", help="The folder with the data set as it was published; contest has none, it is made."
+        ),
+    ] = None,
     tokenizer: Annotated[
         str | None,
         typer.Option("--tokenizer", metavar="MODEL", help="Leave out programs that are too long for this tokenizer."),
@@ -40,6 +47,10 @@ def prepare(
         str | None,
         typer.Option("--tests", metavar="WHICH", help="Of codecontests: all, or published without generated ones."),
     ] = None,
+    rows: Annotated[
+        int | None, typer.Option("--rows", metavar="N", help="Of contest: solutions to train on; 4000.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of contest: which problems; 0.")] = None,
 ) -> None:
     """Turn a published data set into files a recipe reads.
 
@@ -50,10 +61,11 @@ def prepare(
     Example:
       curricle prepare dialogsum downloads/dialogsum -o data/dialogsum
       curricle prepare codecontests downloads/code_contests -o data/codecontests --tokenizer models/base
+      curricle prepare contest -o data/contest --rows 10000
 
     In Python: curricle.prepare("codecontests", "downloads/code_contests", "data/codecontests", python2="drop")
     """
-    from ..data.prepare import prepare as prepare_files
+    from ..experiments.preparing import prepare as prepare_files
 
     asked: dict[str, Any] = {
         "max_length": max_length,
@@ -61,6 +73,8 @@ def prepare(
         "python2": python2,
         "difficulty": difficulty,
         "tests": tests,
+        "rows": rows,
+        "seed": seed,
     }
     options = {option: value for option, value in asked.items() if value is not None}
     if tokenizer is not None:

@@ -22,7 +22,7 @@ _SHARE = {"test": 10, "valid": 10, "train": 1}
 
 def prepare_contest(out: str | Path, rows: int = ROWS, seed: int = 0) -> PreparedCode:
     """Write `rows` solutions to train on into `out`, and a tenth as many of held-out problems for valid and test."""
-    least = PER_PROBLEM * max(_SHARE.values())
+    least = 2 * PER_PROBLEM * max(_SHARE.values())
     if rows < least:
         raise RecipeError(f"prepare contest: {rows} rows are too few for three splits; ask for {least} or more")
 

@@ -15,7 +15,8 @@ from .python import STYLES
 from .steps import Wild
 from .trees import outcome
 
-PER_PROBLEM = 4
+PER_PROBLEM = 2
+"""At most so many right solutions of a problem, and so many wrong ones."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,14 @@ def about(problem: ContestProblem) -> dict[str, Any]:
 def labelled_solutions(
     problems: Iterable[ContestProblem], correct_ratio: float = 0.5
 ) -> Iterator[tuple[ContestProblem, Solution]]:
-    """Solutions of every problem in turn, at most `PER_PROBLEM` each, right and wrong ones as the ratio asks."""
+    """Solutions of every problem in turn, right and wrong ones as the ratio asks, until it has no more of the next."""
     number = 0
     for problem in problems:
-        stock = {True: right_solutions(problem), False: wrong_solutions(problem)}
-        for _ in range(PER_PROBLEM):
+        stock = {
+            right: islice(solutions(problem), PER_PROBLEM)
+            for right, solutions in ((True, right_solutions), (False, wrong_solutions))
+        }
+        while True:
             right = int((number + 1) * correct_ratio) > int(number * correct_ratio)
             solution = next(stock[right], None)
             if solution is None:
@@ -68,10 +72,11 @@ def labelled_solutions(
 
 
 def right_solutions(problem: ContestProblem) -> Iterator[Solution]:
-    """The problem's tree in every style that reads differently."""
+    """The problem's tree in every style that reads differently, those with the usual names first."""
     seen: set[str] = set()
-    for style in numpy_generator(0, "contest", problem.name, "right").permutation(len(STYLES)):
-        code = problem.solution(problem.tree, int(style))
+    styles = numpy_generator(0, "contest", problem.name, "right").permutation(len(STYLES))
+    for style in sorted(map(int, styles), key=lambda style: STYLES[style].names):
+        code = problem.solution(problem.tree, style)
         if code not in seen:
             seen.add(code)
             yield Solution(code)
@@ -84,7 +89,7 @@ def wrong_solutions(problem: ContestProblem) -> Iterator[Solution]:
     seen: set[str] = set()
     by_chance = (flawed[int(place)] for place in chance.permutation(len(flawed)))
     for flaw, tree in by_chance:
-        style = int(chance.integers(len(STYLES)))
+        style = int(chance.integers(len(STYLES) // 2))
         if chance.integers(8) == 0:
             texts = list(broken(problem.solution(problem.tree, style), problem.form))
             what, code = texts[int(chance.integers(len(texts)))]

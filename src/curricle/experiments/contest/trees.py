@@ -53,6 +53,7 @@ class Repeat:
     body: tuple[Use, ...]
 
 
+_MOST = 10**9
 Node = Use | Choice | Repeat
 Tree = tuple[Node, ...]
 
@@ -127,8 +128,10 @@ def _run(node: Node, value: Any) -> Any:
 
 
 def _tame(value: Any) -> None:
-    large = abs(value) > 10**9 if isinstance(value, int) else len(value) > 200
-    if large or (isinstance(value, list) and any(isinstance(x, int) and abs(x) > 10**9 for x in value)):
+    if isinstance(value, int):
+        if not -_MOST <= value <= _MOST:
+            raise Wild
+    elif len(value) > 200 or (value and isinstance(value[0], int) and (max(value) > _MOST or min(value) < -_MOST)):
         raise Wild
 
 
