@@ -13,6 +13,7 @@ import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -212,12 +213,17 @@ def _code_keys(value: dict[str, Any], where: Where, file: RowFile) -> Keys:
     if not -32768 <= row.metadata.difficulty < 32768:
         raise BadRow("`metadata.difficulty` is beyond 16 bits")
     file.labels.add(row.is_correct, row.metadata.difficulty)
-    return Keys(where, row.task_id, problem_of(row.task_id), " ".join(row.instruction.split()).lower())
+    return Keys(where, row.task_id, problem_of(row.task_id), _plain(row.instruction))
 
 
 def _problem_keys(value: dict[str, Any], where: Where, file: RowFile) -> Keys:
     problem = problem_of_row(value)
-    return Keys(where, problem.task_id, problem.task_id, " ".join(problem.prompt.split()).lower())
+    return Keys(where, problem.task_id, problem.task_id, _plain(problem.prompt))
+
+
+@lru_cache(maxsize=2)  # the rows of a problem come one after another
+def _plain(text: str) -> str:
+    return " ".join(text.split()).lower()
 
 
 def _example_keys(file: RowFile) -> Iterator[Keys]:

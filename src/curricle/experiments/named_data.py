@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 DIFFICULTY = "metadata.difficulty"
+COLUMNS = ("is_correct", "problem", DIFFICULTY)
+"""All that is ever gone by, so that one index serves every draw."""
 _SPLITS = {"train": ("train",), "valid": ("valid", "validation"), "validation": ("valid", "validation")}
 _BINS: dict[str, tuple[float, float]] = {"low": (1, 3), "medium": (4, 7), "high": (8, 11)}
 _SCHEDULE = [
@@ -138,10 +140,7 @@ def load_dataset(
         raise RecipeError(f"load_dataset has no stage `{stage}`; {nearest(stage, STAGES)}, or leave it out")
     chosen = _checked(STAGES.get(stage or "", {}), sampling)
     path = find_rows(name, split, data_dir, dataset_suffix)
-    columns = [*(["is_correct"] if chosen.balance_correct else []), *(["problem"] if chosen.per_problem else [])]
-    if chosen.curriculum_learning or chosen.difficulty_range:
-        columns.append(DIFFICULTY)
-    store = open_store(path, columns=columns)
+    store = open_store(path, columns=COLUMNS)
     parts = _scheduled(store, chosen) if chosen.curriculum_learning else [_all(store, chosen)]
     done = Rows(store, np.concatenate([indices for indices, _ in parts]), _places(parts))
     for part in done.parts:
