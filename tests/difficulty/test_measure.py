@@ -14,7 +14,7 @@ from curricle.data.config import DataConfig
 from curricle.difficulty.config import DifficultyConfig
 from curricle.difficulty.measure import measure
 from curricle.difficulty.reader import Reader
-from curricle.difficulty.samples import Role, Samples, gather_samples
+from curricle.difficulty.samples import Reading, Role, Samples, gather_samples
 from curricle.difficulty.spaces import differences, fit_cloud, fit_edge
 from curricle.models.config import ModelConfig
 from curricle.models.loading import load_tokenizer
@@ -76,3 +76,31 @@ def test_differences_are_those_of_rows_read_one_by_one(readers: dict[Role, Reade
         every = differences("cosine", edge_side.features(edge), cloud_side.features(cloud))
         expected[own] = every.numpy()[own]
     np.testing.assert_allclose(found.layers, expected, atol=1e-5)
+
+
+def test_a_column_costs_what_its_forwards_take_row_by_row(pair: dict[Role, ModelConfig], tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"baselines": ("loss",)})
+    readers = {
+        role: Reader(role, one, load_tokenizer(one), config, tmp_path, use_cpu=True) for role, one in pair.items()
+    }
+    samples = samples_of(readers, tmp_path, anchors=True)
+    found = measure(samples, readers, config, tmp_path).column_flops
+
+    def forward(role: Role, reading: Reading, *, answers: bool) -> float:
+        model: Any = readers[role].model
+        ends = {model.get_input_embeddings().weight, model.get_output_embeddings().weight}
+        body = sum(one.numel() for one in {*model.parameters()} - ends)
+        shape, flops = model.config, 0.0
+        for length, place in zip(reading.lengths.tolist(), reading.places.tolist(), strict=True):
+            learned = int(reading.table.num_supervised[place])
+            read = length if answers else length - learned
+            flops += read * (2 * body + 2 * shape.num_hidden_layers * shape.hidden_size * read)
+            flops += 2 * shape.hidden_size * shape.vocab_size * learned if answers else 0
+        return flops
+
+    both: list[Role] = ["cloud", "edge"]
+    states = [forward(role, of[role], answers=False) for of in (samples.readings, samples.calibration) for role in both]
+    edge = samples.readings["edge"]
+    assert edge.lengths.std() > 0, "else a mean would do"
+    assert found["mean"] == pytest.approx(sum(states))
+    assert found["loss"] == pytest.approx(forward("edge", edge, answers=True))

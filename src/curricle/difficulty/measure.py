@@ -234,12 +234,12 @@ class _Work:
         )
         for role, reader, layers in roles:
             reading = self.samples.readings[role]
-            tokens, answers = int(reading.lengths.sum()), int(reading.table.num_supervised[reading.places].sum())
-            mean = tokens / len(reading)
-            prompts = tokens - int(answers * (~reading.raw).mean())
-            calibrated = 0 if self._among_rows(role) else int(self.samples.calibration[role].lengths.sum())
-            lens = len(reading) * len(layers) if self.config.lens else 0
-            total["states"] += reader.flops(prompts + calibrated, lens, mean)
+            answers = int(reading.table.num_supervised[reading.places].sum())
+            prompts_n, mean = _prompt_lengths(reading), _mean_length(reading.lengths)
+            if not self._among_rows(role):
+                prompts_n = np.concatenate([prompts_n, _prompt_lengths(self.samples.calibration[role])])
+            tokens, lens = int(reading.lengths.sum()), len(reading) * len(layers) if self.config.lens else 0
+            total["states"] += reader.flops(int(prompts_n.sum()), lens, _mean_length(prompts_n))
             if role in self.losses:
                 total[role] = reader.flops(tokens, answers, mean)
             if role == "edge" and self.ifd is not None:
@@ -256,6 +256,18 @@ class _Work:
         roles: tuple[Role, Role] = ("cloud", "edge")
         made += [Parts(self.folder, f"calibration-{role}", len(self.samples.calibration[role])) for role in roles]
         return sum(parts.seconds for parts in made)
+
+
+def _prompt_lengths(reading: Reading) -> npt.NDArray[np.int64]:
+    """Of raw text all tokens are prompt."""
+    answers_n = reading.table.num_supervised[reading.places]
+    lengths_n: npt.NDArray[np.int64] = reading.lengths - np.where(reading.raw, 0, answers_n)
+    return lengths_n
+
+
+def _mean_length(lengths_n: npt.NDArray[Any]) -> float:
+    """Of what a token lies in, as attention goes by that: E[T^2] / E[T], as training is charged."""
+    return float((lengths_n.astype(np.float64) ** 2).sum() / max(1, lengths_n.sum()))
 
 
 def _at(side: Side, layers: Sequence[int]) -> Side:
