@@ -12,6 +12,7 @@ import pytest
 from curricle.data.config import DataConfig, Source
 from curricle.data.sources import read_examples
 from curricle.errors import RecipeError
+from curricle.experiments.code_problems import find_problems
 from curricle.experiments.toy_world import Meeting, Outcome, Scene, summary_of
 from curricle.experiments.toys import place_toys, toy_rows
 
@@ -107,3 +108,16 @@ def test_placed_as_files_that_are_read_like_any_other() -> None:
 def test_other_data_stays_as_it_is() -> None:
     config = DataConfig(train=["a.jsonl", "b.jsonl#4"])
     assert place_toys(config) == config
+
+
+def test_contest_solutions_and_problems_are_placed_like_other_data() -> None:
+    rows, right = toy_rows("contest", 40), toy_rows("contest-correct", 40)
+    assert sum(row["is_correct"] for row in rows) == 20
+    assert all(row["is_correct"] for row in right)
+    placed = place_toys(DataConfig(train="toy:contest#40", eval="toy:contest-correct-eval#8", format="alpaca"))
+    assert [example.target for example in read_examples(placed, "train")] == [row["output"] for row in rows]
+    problems = find_problems("toy:contest-problems#8")
+    asked = {f"{row['instruction']}\n{row['input']}" for row in toy_rows("contest-correct-eval", 8)}
+    assert asked <= {problem.prompt for problem in problems.by_id.values()}
+    with pytest.raises(RecipeError, match="did you mean `contest-problems`"):
+        find_problems("toy:contest-problem")

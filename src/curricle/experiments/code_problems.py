@@ -13,6 +13,7 @@ from ..data.problems import Problem, read_problems
 from ..data.readers import BadRow
 from ..errors import DataError, RecipeError, nearest
 from ..runtime.files import sha256_file
+from .toys import PREFIX, place_problems
 
 TASKS: dict[str, CodeDataset] = {dataset.name: dataset for dataset in (HUMANEVAL, MBPP, MBPP_SANITIZED)}
 SPLIT = "test"
@@ -49,7 +50,10 @@ class Problems:
 
 
 def find_problems(task: str | Path, data: str | Path | None = None) -> Problems:
-    """`task` is a file of problems, or a public set whose files lie in `data`: prepared, or as published."""
+    """`task` is a file of problems, or `toy:contest-problems#110`, or a public set whose files lie in `data`: prepared,
+    or as published."""
+    if str(task).startswith(PREFIX):
+        return _of_file(str(task), place_problems(str(task)))
     path = Path(task)
     if path.is_file():
         if data is not None:

@@ -6,7 +6,8 @@ the name, the number and a seed, so everybody has the same ones; the first rows 
 a summary says who agreed to what, where and when in the end, and whether it was refused (`toy_world` has the rules).
 
 `toy:contest#400` stands for 400 solutions of small programming problems, right and wrong ones in turn, and
-`toy:contest-correct` for right ones only (`contest` has the rules); with `-eval` they are of held-out problems.
+`toy:contest-correct` for right ones only (`contest` has the rules); with `-eval` they are of held-out problems. Where a
+file of problems is asked for, `toy:contest-problems#110` stands for 110 of those held-out problems.
 """
 
 from __future__ import annotations
@@ -17,17 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from ..data.config import DataConfig, Source
+from ..data.problems import write_problems
 from ..errors import RecipeError, nearest
 from ..runtime.cache import cached_folder
 from ..runtime.files import atomic_file
 from ..runtime.fingerprint import fingerprint
-from .contest import contest_rows
+from .contest import contest_problems, contest_rows, problem_row
 from .toy_world import DIFFICULTIES, Scene, dialogue_of, draw_scene, story_of, summary_of
 
 PREFIX = "toy:"
 TOYS = {"dialogue": 20_000, "dialogue-eval": 4_000, "text": 40_000}
 TOYS |= {"contest": 200_000, "contest-eval": 20_000, "contest-correct": 200_000, "contest-correct-eval": 20_000}
 """Each with the most rows it can give."""
+CONTEST_PROBLEMS = "contest-problems"
 DEFAULT_ROWS = 400
 VERSION = 2
 """Changes with the rows."""
@@ -106,3 +109,17 @@ def _placed(source: Source) -> Source:
 
     folder = cached_folder("toys", fingerprint(VERSION, rows), write)
     return source.model_copy(update={"path": str(folder / f"{name}.jsonl"), "rows": None})
+
+
+def place_problems(asked: str) -> Path:
+    """`toy:contest-problems#110` as a file in the cache."""
+    source = Source.of(asked)
+    name = source.path.removeprefix(PREFIX)
+    if name != CONTEST_PROBLEMS:
+        raise RecipeError(f"there are no toy problems called `{source.path}`; {nearest(name, [CONTEST_PROBLEMS])}")
+    problems = [problem_row(one) for one in islice(contest_problems("valid"), source.rows or DEFAULT_ROWS)]
+
+    def write(folder: Path) -> None:
+        write_problems(folder / f"{name}.jsonl", problems)
+
+    return cached_folder("toys", fingerprint(VERSION, problems), write) / f"{name}.jsonl"
