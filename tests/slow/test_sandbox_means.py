@@ -19,7 +19,8 @@ reach = "import os, socket\\nfound = []\\n" + "".join(
     f"try:\\n    {attempt}\\n    found.append({number})\\nexcept OSError: pass\\n"
     for number, attempt in enumerate([
         "open('/etc/passwd')", "os.listdir('/')", "socket.socket()", "os.kill(os.getppid(), 9)", "os.fork()",
-        "open('/tmp/planted', 'w')", f"os.kill({os.getpid()}, 9)", f"os.chmod({__import__('sys').executable!r}, 0)",
+        "open(os.path.join('/tmp', 'planted'), 'w')", f"os.kill({os.getpid()}, 9)",
+        f"os.chmod({__import__('sys').executable!r}, 0)",
     ])
 ) + "print(found)"
 with Sandbox(Limits(seconds=2), workers=1) as box:
@@ -62,7 +63,7 @@ def run(*wrapper: str) -> dict[str, Any]:
 )
 def test_isolation_with_less(wrapper: list[str], layers: str, seen: str) -> None:
     found = run(*wrapper)
-    assert found["layers"] == layers.split()
+    assert [name for name in found["layers"] if name != "cgroups"] == layers.split()
     verdicts = found["verdicts"]
     assert [verdicts[name][0] for name in ("tests", "program", "after")] == ["passed"] * 3
     assert verdicts["loop"][0] == "timeout"

@@ -161,6 +161,9 @@ def _layers_of(plan: Plan, why: str) -> list[Layer]:
         Layer("landlock", plan.landlock > 0, f"version {plan.landlock}" if plan.landlock else "not in this kernel"),
         Layer("seccomp", plan.seccomp, "a list of denied calls" if plan.seccomp else "unknown machine"),
         Layer("rlimits", True, "CPU, address space, file size, open files, processes, core files"),
+        Layer(
+            "cgroups", plan.cgroups, "memory and tasks of a worker" if plan.cgroups else "cannot be made by this user"
+        ),
         Layer("other user", plan.nobody, "nobody" if plan.nobody else "the code runs as you; it has no privilege"),
     ]
 

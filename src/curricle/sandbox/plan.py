@@ -12,7 +12,7 @@ import sysconfig
 from dataclasses import asdict, dataclass
 
 from ..errors import RunError
-from . import landlock, seccomp
+from . import cgroups, landlock, seccomp
 from .config import Limits
 
 NOBODY = 65534
@@ -49,6 +49,7 @@ class Plan:
     """Files and folders of the interpreter, all that the code may see beside its own folder."""
     hidden: list[str]
     """Folders among them that are shown empty."""
+    cgroups: bool
     nobody: bool
     """The code runs under another user than the worker: possible when the user is root."""
 
@@ -71,6 +72,7 @@ def make_plan(limits: Limits, namespaces: bool, isolated: bool = True) -> Plan:
         seccomp=linux and isolated and seccomp.known_machine(),
         readable=list(readable),
         hidden=list(hidden),
+        cgroups=linux and isolated and cgroups.available(),
         nobody=linux and isolated and os.geteuid() == 0 and _is_mapped(NOBODY),
     )
 

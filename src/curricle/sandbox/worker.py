@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
+from .cgroups import Groups
 from .channel import Channel, Closed
 from .plan import MINIMAL, NOBODY, Plan, SandboxUnavailable, python
 from .protocol import EXAMINE, EXAMINER, KILL, PROGRAM, SAMPLE
@@ -56,6 +57,7 @@ class Worker:
         self._control, theirs = socket.socketpair()
         self._examiner: socket.socket | None = None
         self._examined = 0
+        self._groups = Groups(plan.limits) if plan.cgroups else None
         self._scratch = None if plan.namespaces else tempfile.mkdtemp(prefix="curricle-box-")
         more = [str(theirs.fileno()), plan.to_json(), self._scratch or ""]
         command = [python(), "-s", "-S", "-P", "-c", _BOOT, _SOURCE, *more]
@@ -66,6 +68,8 @@ class Worker:
                 cwd="/", start_new_session=True,
             )  # fmt: skip
         try:
+            if self._groups is not None:
+                self._groups.add(self._process.pid)
             self._greet()
         except BaseException:
             self.close()
@@ -194,6 +198,8 @@ class Worker:
         self._control.close()
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+        if self._groups is not None:
+            self._groups.close()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
