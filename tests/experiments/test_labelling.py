@@ -256,6 +256,12 @@ def test_difficulty_is_a_part_of_a_run_that_goes_by_it(models: dict[str, Any]) -
         assert same_training(held(arm(asked)), arm(asked, "difficulty.analyze=true", "difficulty.probe_folds=2"))
 
 
+def test_what_tells_two_recipes_apart_is_named_alone(models: dict[str, Any]) -> None:
+    curricle.run(recipe(models))
+    with pytest.raises(RunError, match=r"another recipe: `difficulty.metric` was cosine, is l2; give this one"):
+        curricle.run(recipe(models), ["difficulty.metric=l2", "difficulty.analyze=true", "difficulty.probe_folds=2"])
+
+
 # ---- before and without making any
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .comparison.shape import Comparison
     from .material import Material
 
-_MEASURING = ("`evaluation", "`generation")
+_MAY_CHANGE = ("`evaluation", "`generation", "`difficulty.analyze`", "`difficulty.probe_folds`")
 """Keys that may change after a run, unless its checkpoint was chosen by them."""
 
 
@@ -121,7 +121,7 @@ def _job(folder: Path, arm: Arm, seed: int, force: bool, measure: bool) -> _Job:
         held = read_json(folder / "arm.json")
         if not same_training(held, arm):
             lines = list(differences(held["settings"], arm.settings.model_dump(mode="json")))
-            changed = [line for line in lines if not line.startswith(_MEASURING)] or lines
+            changed = [line for line in lines if not line.startswith(_MAY_CHANGE)] or lines
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise RunError(
                 f"{folder} holds another recipe: {'; '.join(changed[:3])}{more}; give this one another `name`, or run "
