@@ -146,12 +146,31 @@ def smallest(values: Array) -> Array:
     return values.astype(np.int64)
 
 
-def whole(name: str, kind: Kind, pieces: Sequence[Piece]) -> Piece:
-    """The pieces of a column put together. Texts are numbered as they appear in the file."""
-    if kind == "text":
-        return _whole_text(name, pieces)
-    values = np.concatenate([part.values for part in pieces])
-    return Piece(values if values.dtype.kind == "i" else values.astype(_float_type(values)))
+class Growing:
+    """A column that pieces are added to, in the order of the file; texts are numbered as they appear in it."""
+
+    def __init__(self, name: str, kind: Kind) -> None:
+        self.name, self.kind = name, kind
+        self._pieces: list[Array] = []
+        self._numbers: dict[str, int] = {}
+
+    def add(self, part: Piece) -> None:
+        values = part.values
+        if self.kind == "text":
+            numbers = self._numbers
+            codes = [numbers.setdefault(text, len(numbers)) for text in part.texts]
+            if len(numbers) > MOST_TEXTS:
+                raise DataError(
+                    f"column `{self.name}` holds more than {MOST_TEXTS:,} different texts; the index keeps columns to "
+                    "filter and group by. Leave it out" + (f", or ask for `{PROBLEM}`" * (self.name == "task_id"))
+                )
+            values = smallest(np.array([*codes, -1], dtype=np.int32))[values]  # -1 is the last of the codes
+        self._pieces.append(values)
+
+    def whole(self) -> Piece:
+        values = np.concatenate(self._pieces) if self._pieces else np.empty(0, dtype=np.int8)
+        self._pieces = []
+        return Piece(values if values.dtype.kind == "i" else values.astype(_float_type(values)), list(self._numbers))
 
 
 def _float_type(values: Array) -> type[np.floating[Any]]:
@@ -159,17 +178,3 @@ def _float_type(values: Array) -> type[np.floating[Any]]:
     held = values[~np.isnan(values)]
     rounded = len(held) and np.abs(held).max() > _EXACT_IN_FLOAT32 and (held == np.floor(held)).all()
     return np.float64 if rounded else np.float32
-
-
-def _whole_text(name: str, pieces: Sequence[Piece]) -> Piece:
-    numbers: dict[str, int] = {}
-    coded = []
-    for part in pieces:
-        codes = np.array([numbers.setdefault(text, len(numbers)) for text in part.texts] + [-1], dtype=np.int32)
-        if len(numbers) > MOST_TEXTS:
-            raise DataError(
-                f"column `{name}` holds more than {MOST_TEXTS:,} different texts; the index keeps columns to filter "
-                "and group by. Leave it out" + (f", or ask for `{PROBLEM}`" if name == "task_id" else "")
-            )
-        coded.append(codes[part.values])  # -1 is the last of `codes`
-    return Piece(smallest(np.concatenate(coded)), list(numbers))

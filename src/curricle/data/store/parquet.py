@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ...errors import DataError
 from ...runtime.progress import track
-from .columns import Kind, Piece, Wanted, find, no_such_column, piece, whole
+from .columns import Growing, Kind, Wanted, find, no_such_column, piece
 from .scan import Scanned
 
 _BATCH = 1024
@@ -37,14 +37,14 @@ def scan_parquet(path: Path, names: Sequence[str]) -> Scanned:
         known = _known(file.schema_arrow)
         wanted = find(names, known, str(path))
         kinds = {column.name: _kind(path, column, file.schema_arrow, known) for column in wanted}
-        pieces: dict[str, list[Piece]] = {column.name: [] for column in wanted}
+        growing = {name: Growing(name, kind) for name, kind in kinds.items()}
         groups = range(file.num_row_groups if wanted else 0)
         for group in track(groups, f"indexing {path.name}", len(groups)):
             table = file.read_row_group(group, columns=[".".join(column.path) for column in wanted])
             for column in wanted:
                 values = _reach(table.column(column.path[0]).combine_chunks(), column.path[1:], kinds[column.name])
-                pieces[column.name].append(piece(values, kinds[column.name], column.is_problem))
-        columns = {name: whole(name, kinds[name], held) for name, held in pieces.items()}
+                growing[column.name].add(piece(values, kinds[column.name], column.is_problem))
+        columns = {name: column.whole() for name, column in growing.items()}
         texts = {name: column.texts for name, column in columns.items() if kinds[name] == "text"}
         return Scanned(file.metadata.num_rows, kinds, texts, {name: column.values for name, column in columns.items()})
 

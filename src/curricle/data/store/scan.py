@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from ..readers import json_name
 from .columns import (
     KIND_WORDS,
     Array,
+    Growing,
     Kind,
     Piece,
     Wanted,
@@ -35,7 +37,6 @@ from .columns import (
     known_columns,
     no_such_column,
     piece,
-    whole,
 )
 
 _PART = 1 << 22
@@ -60,8 +61,9 @@ class Widened(Exception):
 class Part:
     """What was found between two line ends of the file."""
 
-    starts: npt.NDArray[np.int64]
-    """Where each row begins, from the beginning of the file."""
+    begin: int
+    starts: npt.NDArray[Any]
+    """Where each row begins, from `begin`."""
     blanks: npt.NDArray[np.int64]
     """For each blank line, how many rows of this part come before it."""
     columns: dict[str, Piece]
@@ -132,15 +134,17 @@ def scan(path: Path, handle: int, names: Sequence[str], part_bytes: int = _PART)
     known, wanted, kinds = _sample(file, names)
     while True:
         try:
-            parts = list(_parts(file, wanted, kinds, part_bytes))
+            scanned = _together(file, _parts(file, wanted, kinds, part_bytes), kinds)
         except Widened as widened:
             kinds = widened.kinds
         else:
             break
+    if not scanned.num_rows:
+        raise DataError(f"{path} holds no row, only blank lines")
     for column in wanted:
         if kinds[column.name] == "unknown":
             raise no_such_column(str(path), column.name, known)
-    return _together(file, parts, kinds)
+    return scanned
 
 
 def _sample(file: JsonLines, names: Sequence[str]) -> tuple[list[str], tuple[Wanted, ...], Kinds]:
@@ -169,33 +173,41 @@ def _parts(file: JsonLines, wanted: Sequence[Wanted], kinds: Kinds, part_bytes: 
         return parse(bounds[0], data) or read_lines(file, bounds[0], data, wanted, kinds)
 
     parts = file.parts(part_bytes)
-    pool = ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), _MOST_THREADS))
+    threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS)
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque[Future[Part]] = deque()
     try:
         with bar(f"indexing {file.path.name}", len(parts)) as move:
-            for part in pool.map(one, parts):
-                yield part
-                if move is not None:
-                    move(advance=1)
+            for bounds in [*parts, *[None] * 2 * threads]:  # twice as many at work as there are threads, and no more
+                if bounds is not None:
+                    waiting.append(pool.submit(one, bounds))
+                if waiting and (bounds is None or len(waiting) > 2 * threads):
+                    yield waiting.popleft().result()
+                    if move is not None:
+                        move(advance=1)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _together(file: JsonLines, parts: list[Part], kinds: Kinds) -> Scanned:
-    num_rows = sum(len(part.starts) for part in parts)
-    if not num_rows:
-        raise DataError(f"{file.path} holds no row, only blank lines")
-    before = np.cumsum([0, *(len(part.starts) for part in parts)])
-    arrays: dict[str, Array] = {
-        ":offsets": np.concatenate([*(part.starts for part in parts), np.array([file.size])]).astype(np.uint64),
-        ":blanks": np.concatenate([part.blanks + start for part, start in zip(parts, before, strict=False)]),
-    }
-    texts = {}
-    for name, kind in kinds.items():
-        column = whole(name, kind, [part.columns.pop(name) for part in parts])
-        arrays[name] = column.values
-        if kind == "text":
-            texts[name] = column.texts
-    return Scanned(num_rows, kinds, texts, arrays)
+def _together(file: JsonLines, parts: Iterable[Part], kinds: Kinds) -> Scanned:
+    columns = {name: Growing(name, kind) for name, kind in kinds.items()}
+    found: list[tuple[int, npt.NDArray[Any]]] = []
+    blanks = [np.empty(0, dtype=np.int64)]
+    num_rows = 0
+    for part in parts:
+        found.append((part.begin, part.starts))
+        blanks.append(part.blanks + num_rows)
+        num_rows += len(part.starts)
+        for name, values in part.columns.items():
+            columns[name].add(values)
+    offsets = np.full(num_rows + 1, file.size, dtype=np.int64)
+    at = 0
+    for begin, starts in found:
+        np.add(starts, np.int64(begin), out=offsets[at : at + len(starts)])
+        at += len(starts)
+    whole = {name: column.whole() for name, column in columns.items()}
+    arrays = {":offsets": offsets, ":blanks": np.concatenate(blanks), **{n: c.values for n, c in whole.items()}}
+    return Scanned(num_rows, kinds, {n: c.texts for n, c in whole.items() if kinds[n] == "text"}, arrays)
 
 
 # --- the fast way -----------------------------------------------------------------------------------
@@ -212,7 +224,7 @@ def _parser(wanted: Sequence[Wanted], kinds: Kinds) -> Callable[[int, bytes], Pa
     )
 
     def parse(begin: int, data: bytes) -> Part | None:
-        lines = _plain_lines(begin, data)
+        lines = _plain_lines(data)
         if lines is None or len(data) > _LONGEST_BLOCK or not _is_utf8(data):
             return None
         starts, blanks = lines
@@ -229,7 +241,7 @@ def _parser(wanted: Sequence[Wanted], kinds: Kinds) -> Callable[[int, bytes], Pa
             if len(column.path) > 1:
                 values = pc.struct_field(values, list(column.path[1:]))
             columns[column.name] = piece(values, kinds[column.name], column.is_problem)
-        return Part(starts, blanks, columns)
+        return Part(begin, starts, blanks, columns)
 
     return parse
 
@@ -261,7 +273,7 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _plain_lines(begin: int, data: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+def _plain_lines(data: bytes) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]] | None:
     """Where rows begin and where blank lines are, when every line that is not blank is `{...}`.
 
     As no JSON object is cut by a line feed in such a way that its first lines end in `}` and its next begin with `{`, a
@@ -279,7 +291,12 @@ def _plain_lines(begin: int, data: bytes) -> tuple[npt.NDArray[np.int64], npt.ND
     for line in np.flatnonzero(~is_row):
         if data[starts[line] : ends[line]].strip():
             return None
-    return begin + starts[is_row], np.cumsum(is_row)[~is_row]
+    return _compact(starts[is_row], len(data)), np.cumsum(is_row)[~is_row]
+
+
+def _compact(starts: npt.NDArray[np.int64], num_bytes: int) -> npt.NDArray[Any]:
+    """Four bytes a row where they do, as all rows are held until the last is found."""
+    return starts.astype(np.uint32) if num_bytes < 1 << 32 else starts
 
 
 # --- the exact way ----------------------------------------------------------------------------------
@@ -297,7 +314,7 @@ def read_lines(file: JsonLines, begin: int, data: bytes, wanted: Sequence[Wanted
         if is_blank:
             blanks.append(len(starts))
             continue
-        starts.append(place)
+        starts.append(place - begin)
         for column in wanted:
             value = column.of(row)
             wider[column.name] = _checked(file, place, column.name, value, wider[column.name])
@@ -307,7 +324,7 @@ def read_lines(file: JsonLines, begin: int, data: bytes, wanted: Sequence[Wanted
     for name in (name for name, kind in kinds.items() if kind == "float"):
         values[name] = [None if value is None else float(value) for value in values[name]]
     columns = {name: piece(pa.array(held, arrow_type(kinds[name])), kinds[name]) for name, held in values.items()}
-    return Part(np.array(starts, dtype=np.int64), np.array(blanks, dtype=np.int64), columns)
+    return Part(begin, np.array(starts, dtype=np.int64), np.array(blanks, dtype=np.int64), columns)
 
 
 def _checked(file: JsonLines, place: int, name: str, value: Any, so_far: Kind) -> Kind:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -183,19 +184,22 @@ class _Draw:
 
     def __init__(self, store: Store, selection: Selection, cells: Cells, before: Ints) -> None:
         self._shares_c = cells.shares_c
-        self._pool = np.flatnonzero(cells.cell_n >= 0)
+        self._pool: npt.NDArray[Any] = np.flatnonzero(cells.cell_n >= 0).astype(
+            np.int32 if store.num_rows < 1 << 31 else np.int64
+        )
         self._cell = cells.cell_n[self._pool]
         self._priority = priorities(selection.seed, self._pool)
         self.available_c = np.bincount(self._cell, minlength=len(cells.names)).astype(np.int64)
         self.taken_c = np.zeros_like(self.available_c)
         self.chosen: list[Ints] = [np.empty(0, dtype=np.int64)]
+        self._used = np.empty(0, dtype=np.int64)  # places in the pool
         self._groups = [_Group(store, name, most, before) for name, most in selection.cap.items()]
 
     def take(self, asked_c: Ints) -> None:
         """Take as many rows of each cell, or as many as there are. Scarce cells are the first to use up caps."""
         need_c = asked_c.copy()
         scarcity_c = np.argsort(np.argsort(self.available_c / np.maximum(asked_c, 1), kind="stable"))
-        while True:
+        while need_c.any():
             lowest = self._lowest(need_c)
             if not len(lowest):
                 return
@@ -209,27 +213,43 @@ class _Draw:
 
     def _lowest(self, need_c: Ints) -> Ints:
         """For each cell the rows of the lowest numbers, as many as it needs, as places in the pool."""
+        self._drop_used()
         found = [np.empty(0, dtype=np.int64)]
         for cell in np.flatnonzero(need_c):
-            there, need = np.flatnonzero(self._cell == cell), int(need_c[cell])
+            in_cell, need = self._cell == cell, int(need_c[cell])
+            num = int(np.count_nonzero(in_cell))
+            if 2 * need < num:
+                # Numbers are spread evenly, so that the lowest lie below a bound: no need to look at all of them.
+                near = np.flatnonzero(in_cell & (self._priority < np.uint64(2**64 * 1.5 * need / num)))
+                there = near if len(near) >= need else np.flatnonzero(in_cell)
+            else:
+                there = np.flatnonzero(in_cell)
             if need < len(there):
                 there = there[np.argpartition(self._priority[there], need)[:need]]
             found.append(there)
         return np.concatenate(found)
 
     def _accept(self, places: Ints) -> None:
-        rows = self._pool[places]
+        rows = self._pool[places].astype(np.int64)
         self.chosen.append(rows)
-        left = np.ones(len(self._pool), dtype=np.bool_)
-        left[places] = False
+        self._used = places
         for group in self._groups:
             group.use(rows)
-            left &= group.open(self._pool)
-        self._pool, self._cell, self._priority = self._pool[left], self._cell[left], self._priority[left]
+
+    def _drop_used(self) -> None:
+        """Leave in the pool what may still be taken."""
+        if len(self._used):
+            left = np.ones(len(self._pool), dtype=np.bool_)
+            left[self._used] = False
+            for group in self._groups:
+                left &= group.open(self._pool)
+            self._pool, self._cell, self._priority = self._pool[left], self._cell[left], self._priority[left]
+            self._used = np.empty(0, dtype=np.int64)
 
     def redistribute(self, short: int) -> None:
         """Give what some cells lack to the cells that have rows left, by their shares, until nothing moves."""
         while short:
+            self._drop_used()
             left_c = np.bincount(self._cell, minlength=len(self.taken_c))
             weights_c = np.where(left_c > 0, self._shares_c, 0.0)
             if not weights_c.any():
@@ -252,10 +272,10 @@ class _Group:
         self._room_g = np.full(int(self._group_n.max(initial=0)) + 1, most, dtype=np.int64)
         self.use(before)
 
-    def _of(self, rows: Ints) -> Ints:
+    def _of(self, rows: npt.NDArray[Any]) -> Ints:
         return self._group_n[rows].astype(np.int64)
 
-    def has_room(self, rows: Ints) -> npt.NDArray[np.bool_]:
+    def has_room(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Which of these rows still fit, those that come first before the others."""
         group = self._of(rows)
         order = np.argsort(group, kind="stable")
@@ -264,11 +284,11 @@ class _Group:
         rank[order] = np.arange(len(rows)) - np.searchsorted(ordered, ordered, side="left")
         return (rank < self._room_g[group]) | self._free(rows)
 
-    def open(self, rows: Ints) -> npt.NDArray[np.bool_]:
-        return (self._room_g[self._of(rows)] > 0) | self._free(rows)
+    def open(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        return (self._room_g > 0)[self._group_n[rows]] | self._free(rows)
 
     def use(self, rows: Ints) -> None:
         np.subtract.at(self._room_g, self._of(rows[~self._free(rows)]), 1)
 
-    def _free(self, rows: Ints) -> npt.NDArray[np.bool_]:
+    def _free(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         return np.zeros(len(rows), dtype=np.bool_) if self._has_none is None else self._has_none[rows]
