@@ -111,13 +111,13 @@ def test_other_data_stays_as_it_is() -> None:
 
 
 def test_contest_solutions_and_problems_are_placed_like_other_data() -> None:
-    rows, right = toy_rows("contest", 40), toy_rows("contest-correct", 40)
+    rows, right = toy_rows("contest", 40), toy_rows("contest-easy", 40)
     assert sum(row["is_correct"] for row in rows) == 20
-    assert all(row["is_correct"] for row in right)
-    placed = place_toys(DataConfig(train="toy:contest#40", eval="toy:contest-correct-eval#8", format="alpaca"))
+    assert all(row["is_correct"] and row["metadata"]["difficulty"] <= 4 for row in right)
+    placed = place_toys(DataConfig(train="toy:contest#40", eval="toy:contest-eval#8", format="alpaca"))
     assert [example.target for example in read_examples(placed, "train")] == [row["output"] for row in rows]
     problems = find_problems("toy:contest-problems#8")
-    asked = {f"{row['instruction']}\n{row['input']}" for row in toy_rows("contest-correct-eval", 8)}
+    asked = {f"{row['instruction']}\n{row['input']}" for row in toy_rows("contest-eval", 8)}
     assert asked <= {problem.prompt for problem in problems.by_id.values()}
     with pytest.raises(RecipeError, match="did you mean `contest-problems`"):
         find_problems("toy:contest-problem")

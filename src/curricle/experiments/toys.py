@@ -6,8 +6,8 @@ the name, the number and a seed, so everybody has the same ones; the first rows 
 a summary says who agreed to what, where and when in the end, and whether it was refused (`toy_world` has the rules).
 
 `toy:contest#400` stands for 400 solutions of small programming problems, right and wrong ones in turn, and
-`toy:contest-correct` for right ones only (`contest` has the rules); with `-eval` they are of held-out problems. Where a
-file of problems is asked for, `toy:contest-problems#110` stands for 110 of those held-out problems.
+`toy:contest-easy` for right ones of the four easiest grades (`contest` has the rules); with `-eval` they are of
+held-out problems. Where a file of problems is asked for, `toy:contest-problems#110` stands for 110 of those, of all grades.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from .toy_world import DIFFICULTIES, Scene, dialogue_of, draw_scene, story_of, s
 
 PREFIX = "toy:"
 TOYS = {"dialogue": 20_000, "dialogue-eval": 4_000, "text": 40_000}
-TOYS |= {"contest": 200_000, "contest-eval": 20_000, "contest-correct": 200_000, "contest-correct-eval": 20_000}
+TOYS |= {"contest": 200_000, "contest-eval": 20_000, "contest-easy": 3_000, "contest-easy-eval": 400}
 """Each with the most rows it can give."""
 CONTEST_PROBLEMS = "contest-problems"
+EASY = (1, 2, 3, 4)
 DEFAULT_ROWS = 400
 VERSION = 2
 """Changes with the rows."""
@@ -46,7 +47,7 @@ def toy_rows(name: str, n: int, seed: int = 0) -> list[dict[str, Any]]:
         raise RecipeError(f"`{PREFIX}{name}` has {TOYS[name]:,} different rows; {n:,} were asked for")
     if name.startswith("contest"):
         split = "valid" if name.endswith("-eval") else "train"
-        return contest_rows(split, n, seed, correct_ratio=1.0 if "correct" in name else 0.5)
+        return contest_rows(split, n, seed, 1.0, EASY) if "easy" in name else contest_rows(split, n, seed)
     return list(islice(_texts(seed) if name == "text" else _dialogues(name, seed), n))
 
 

@@ -9,6 +9,7 @@ from itertools import islice
 import pytest
 
 from curricle.data.code_rows import check_row, problem_of
+from curricle.errors import RecipeError
 from curricle.experiments.contest import contest_problems, contest_rows
 from curricle.experiments.contest.rows import PER_PROBLEM, right_solutions, wrong_solutions
 from experiments.contest.running import contradicted
@@ -61,3 +62,8 @@ def test_solutions_go_wrong_in_many_ways() -> None:
     )
     assert set(flaws) >= {"off by one", "wrong step", "order", "step left out", "case forgotten", "syntax error"}
     assert flaws["syntax error"] + flaws["exception"] + flaws["nothing returned"] < sum(flaws.values()) / 3
+
+
+def test_more_than_there_are_of_a_grade() -> None:
+    with pytest.raises(RecipeError, match=r"has \d+ such solutions in test; 5,000 were asked for"):
+        contest_rows("test", 5_000, grades=(2,))

@@ -9,7 +9,7 @@ the same steps together.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -94,11 +94,11 @@ class ContestProblem:
         return write(tree, STYLES[style], self.form, _ENTRY)
 
 
-def contest_problems(split: str, seed: int = 0) -> Iterator[ContestProblem]:
-    """Different problems of a split without end, the grades in turn; a small grade drops out once it has no more."""
+def contest_problems(split: str, seed: int = 0, grades: Sequence[int] = GRADES) -> Iterator[ContestProblem]:
+    """Different problems of a split, the grades in turn; a small grade drops out once it has no more."""
     if split not in SPLITS:
         raise RecipeError(f"the contest has no split `{split}`; {nearest(split, SPLITS)}")
-    chances = {grade: numpy_generator(seed, "contest", split, grade) for grade in GRADES}
+    chances = {grade: numpy_generator(seed, "contest", split, grade) for grade in grades}
     seen: set[str] = set()
     while chances:
         for grade in tuple(chances):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from ...errors import RecipeError
 from ...runtime.seeds import numpy_generator
+from .grades import GRADES
 from .mutations import broken, mutated
 from .problems import ContestProblem, contest_problems
 from .python import STYLES
@@ -27,11 +29,13 @@ class Solution:
     flaw: str | None = None
 
 
-def contest_rows(split: str, n: int, seed: int = 0, correct_ratio: float = 0.5) -> list[dict[str, Any]]:
+def contest_rows(
+    split: str, n: int, seed: int = 0, correct_ratio: float = 0.5, grades: Sequence[int] = GRADES
+) -> list[dict[str, Any]]:
     """`n` rows; of the first m of them, for every m, floor(m * correct_ratio) are right."""
     rows: list[dict[str, Any]] = []
     numbers: Counter[tuple[str, bool]] = Counter()
-    for problem, solution in islice(labelled_solutions(contest_problems(split, seed), correct_ratio), n):
+    for problem, solution in islice(labelled_solutions(contest_problems(split, seed, grades), correct_ratio), n):
         right = solution.flaw is None
         rows.append(
             {
@@ -44,6 +48,8 @@ def contest_rows(split: str, n: int, seed: int = 0, correct_ratio: float = 0.5) 
             }
         )
         numbers[problem.name, right] += 1
+    if len(rows) < n:
+        raise RecipeError(f"the contest has {len(rows):,} such solutions in {split}; {n:,} were asked for: take fewer")
     return rows
 
 

@@ -51,7 +51,7 @@ class Condition:
     near: tuple[str, ...] = ()
 
 
-_SMALL, _MID = tuple(range(2, 10)), tuple(range(1, 21))
+_SMALL, _MID = tuple(range(2, 10)), tuple(range(1, 13))
 _FEW = (2, 3, 4, 5)
 _LETTERS = tuple("aeiostrn")
 _VOWELS = "aeiou"
