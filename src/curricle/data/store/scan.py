@@ -39,7 +39,7 @@ from .columns import (
     piece,
 )
 
-_PART = 1 << 22
+_PART = 1 << 20
 _SEARCH = 1 << 16
 _SAMPLE_ROWS, _SAMPLE_BYTES = 200, 1 << 20
 _MOST_THREADS = 8  # each holds a part and what it parses to

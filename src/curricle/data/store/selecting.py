@@ -136,13 +136,12 @@ def select(store: Store, selection: Selection, without: Sequence[int] | Ints = (
     return Selected(np.sort(np.concatenate(draw.chosen)), account)
 
 
-def priorities(seed: int, indices: Ints) -> npt.NDArray[np.uint64]:
+def priorities(seed: int, indices: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """A number for each row that is as good as random, different for each, and never depends on other rows: splitmix64
     of its place, from a start that the seed decides."""
     out = np.empty(len(indices), dtype=np.uint64)
     start = _mix(np.array([seed & (1 << 64) - 1], dtype=np.uint64))
-    for at in range(0, len(indices), _BLOCK):
-        block = slice(at, at + _BLOCK)
+    for block in _blocks(len(indices)):
         out[block] = _mix(indices[block].astype(np.uint64) + start)
     return out
 
@@ -179,17 +178,33 @@ def _asked(selection: Selection, cells: Cells, available_c: Ints) -> Ints:
     return cells.counts(total)
 
 
+def _blocks(length: int) -> list[slice]:
+    """Numpy makes eight-byte copies of what it counts or looks up with: a block at a time they are small."""
+    return [slice(at, at + _BLOCK) for at in range(0, length, _BLOCK)]
+
+
+def _places(marked_n: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    size = np.int32 if len(marked_n) < 1 << 31 else np.int64
+    parts = [(np.flatnonzero(marked_n[block]) + block.start).astype(size) for block in _blocks(len(marked_n))]
+    return np.concatenate(parts)
+
+
+def _counts(cell_n: npt.NDArray[np.int16], num_cells: int) -> Ints:
+    counts_c = np.zeros(num_cells, dtype=np.int64)
+    for block in _blocks(len(cell_n)):
+        counts_c += np.bincount(cell_n[block], minlength=num_cells)
+    return counts_c
+
+
 class _Draw:
     """The rows taken so far, and what cells and groups still have room for."""
 
     def __init__(self, store: Store, selection: Selection, cells: Cells, before: Ints) -> None:
         self._shares_c = cells.shares_c
-        self._pool: npt.NDArray[Any] = np.flatnonzero(cells.cell_n >= 0).astype(
-            np.int32 if store.num_rows < 1 << 31 else np.int64
-        )
-        self._cell = cells.cell_n[self._pool]
+        self._pool = _places(cells.cell_n >= 0)
+        self._cell = cells.cell_n[cells.cell_n >= 0]
         self._priority = priorities(selection.seed, self._pool)
-        self.available_c = np.bincount(self._cell, minlength=len(cells.names)).astype(np.int64)
+        self.available_c = _counts(self._cell, len(cells.names))
         self.taken_c = np.zeros_like(self.available_c)
         self.chosen: list[Ints] = [np.empty(0, dtype=np.int64)]
         self._used = np.empty(0, dtype=np.int64)  # places in the pool
@@ -243,14 +258,16 @@ class _Draw:
             left[self._used] = False
             for group in self._groups:
                 left &= group.open(self._pool)
-            self._pool, self._cell, self._priority = self._pool[left], self._cell[left], self._priority[left]
+            self._pool = self._pool[left]
+            self._cell = self._cell[left]
+            self._priority = self._priority[left]
             self._used = np.empty(0, dtype=np.int64)
 
     def redistribute(self, short: int) -> None:
         """Give what some cells lack to the cells that have rows left, by their shares, until nothing moves."""
         while short:
             self._drop_used()
-            left_c = np.bincount(self._cell, minlength=len(self.taken_c))
+            left_c = _counts(self._cell, len(self.taken_c))
             weights_c = np.where(left_c > 0, self._shares_c, 0.0)
             if not weights_c.any():
                 return
@@ -285,7 +302,10 @@ class _Group:
         return (rank < self._room_g[group]) | self._free(rows)
 
     def open(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        return (self._room_g > 0)[self._group_n[rows]] | self._free(rows)
+        has_room = self._room_g > 0
+        return np.concatenate(
+            [has_room[self._group_n[rows[block]]] | self._free(rows[block]) for block in _blocks(max(len(rows), 1))]
+        )
 
     def use(self, rows: Ints) -> None:
         np.subtract.at(self._room_g, self._of(rows[~self._free(rows)]), 1)
