@@ -7,7 +7,8 @@ a summary says who agreed to what, where and when in the end, and whether it was
 
 `toy:contest#400` stands for 400 solutions of small programming problems, right and wrong ones in turn, and
 `toy:contest-easy` for right ones of the four easiest grades (`contest` has the rules); with `-eval` they are of
-held-out problems. Where a file of problems is asked for, `toy:contest-problems#110` stands for 110 of those, of all grades.
+held-out problems. Where a file of problems is asked for, `toy:contest-problems#110` stands for 110 of those, of all
+grades.
 """
 
 from __future__ import annotations
