@@ -17,6 +17,7 @@ class Closed(Exception):
 class Channel:
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._ahead = b""  # read, and not yet asked for
         self._read, self._write = os.read, os.write  # kept: a sample may replace those of `os`
 
     def send(self, message: Any) -> None:
@@ -40,13 +41,17 @@ class Channel:
             raise Closed(f"a message that is no JSON: {error}") from None
 
     def _exactly(self, length: int) -> bytes:
-        parts = bytearray()
-        while len(parts) < length:
+        parts = [self._ahead]
+        missing = length - len(self._ahead)
+        while missing > 0:
             try:
-                part = self._read(self._fd, min(length - len(parts), 1 << 20))
+                part = self._read(self._fd, max(missing, 1 << 16))
             except OSError as error:
                 raise Closed(str(error)) from None
             if not part:
                 raise Closed("end of messages")
-            parts += part
-        return bytes(parts)
+            parts.append(part)
+            missing -= len(part)
+        found = b"".join(parts)
+        self._ahead = found[length:]
+        return found[:length]

@@ -168,11 +168,7 @@ class Remote:
 
 def _bind(namespace: dict[str, Any], tree: ast.AST, entry_point: str | None, sample: Sample, names: list[str]) -> None:
     """Give the tests the sample's names that they use and nobody they can rely on defines."""
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    own = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    own |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    own |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    own |= {(node.asname or node.name).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.alias)}
+    used, own = _names(tree)
     wanted = {entry_point} if entry_point is not None else set()
     for name in used - own - namespace.keys() - set(dir(builtins)):
         if name in sys.stdlib_module_names and name not in wanted:
@@ -183,6 +179,21 @@ def _bind(namespace: dict[str, Any], tree: ast.AST, entry_point: str | None, sam
         wanted = used.intersection(names, dir(builtins)) - own
     for name in sorted(wanted):
         namespace[name] = sample.ask("name", None, (name,))
+
+
+def _names(tree: ast.AST) -> tuple[set[str], set[str]]:
+    """The names that the tests read, and those that they give a meaning to somewhere."""
+    used: set[str] = set()
+    own: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()):
+                used.add(name)
+            case ast.Name(id=name) | ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name):
+                own.add(name)
+            case ast.alias():
+                own.add((node.asname or node.name).split(".")[0])
+    return used, own
 
 
 def _readable(given: str) -> str:
