@@ -31,6 +31,7 @@ SOLUTION_ENDING = r"_(?:in)?correct_\d+$"
 """What the `task_id` of a solution adds to the name of its problem."""
 _SOLUTION = re.compile(SOLUTION_ENDING)
 _EXACT_IN_FLOAT32 = 1 << 24
+_MERGED = 64
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,8 @@ class Growing:
                 )
             values = smallest(np.array([*codes, -1], dtype=np.int32))[values]  # -1 is the last of the codes
         self._pieces.append(values)
+        if len(self._pieces) == _MERGED:
+            self._pieces = [np.concatenate(self._pieces)]  # many small arrays would keep the heap from shrinking
 
     def whole(self) -> Piece:
         values = np.concatenate(self._pieces) if self._pieces else np.empty(0, dtype=np.int8)
