@@ -17,6 +17,7 @@ from curricle.difficulty.config import BASELINES
 from curricle.difficulty.parts import Parts
 from curricle.difficulty.scores import SCORES
 from curricle.errors import DataError, ModelError, RecipeError, RunError
+from curricle.runtime.rundir import hold
 from difficulty.nano_pair import make_rows, save_model, save_pair, write_rows
 
 NUM = 60
@@ -122,6 +123,72 @@ def test_an_interrupted_run_goes_on(
     for name, values in whole.columns.items():
         np.testing.assert_array_equal(again.columns[name], values)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.parquet", "whole.parquet"]
+
+
+def test_a_smaller_budget_goes_on_where_memory_ran_out(
+    pair: dict[str, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Any = {"data": data, **pair, "baselines": ["length", "loss"]}
+    whole = curricle.score(**asked, output=tmp_path / "whole.parquet").labels
+    fill, work = Parts.fill, list[str]()
+
+    def runs_out(self: Parts, *args: Any, **kwargs: Any) -> None:
+        if self.name == "losses-edge":
+            raise MemoryError
+        fill(self, *args, **kwargs)
+
+    def counts(self: Parts, *args: Any, **kwargs: Any) -> None:
+        work.extend(self.name for _ in self.missing)
+        fill(self, *args, **kwargs)
+
+    monkeypatch.setattr(Parts, "fill", runs_out)
+    with pytest.raises(MemoryError):
+        curricle.score(**asked, output=tmp_path / "cut.parquet")
+    monkeypatch.setattr(Parts, "fill", counts)
+    again = curricle.score(**asked, output=tmp_path / "cut.parquet", token_budget=40).labels
+    assert work == ["losses-edge"]
+    assert again.about["fingerprint"] == whole.about["fingerprint"]
+    assert again.about["settings"]["token_budget"] == 40
+    for name, values in whole.columns.items():
+        np.testing.assert_allclose(again.columns[name], values, rtol=1e-4, err_msg=name)
+    curricle.score(**asked, output=tmp_path / "whole.parquet", token_budget=60)
+    assert work == ["losses-edge"], "labels of another budget are the same labels"
+
+
+def test_two_calls_do_not_share_parts(pair: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    asked: Any = {"data": data, **pair, "baselines": [], "output": tmp_path / "labels.parquet"}
+    with hold(tmp_path / ".labels.parquet.parts"), pytest.raises(RunError, match=r"labels.parquet.parts is in use by"):
+        curricle.score(**asked)
+    assert not list(tmp_path.iterdir())
+
+
+def test_parts_of_other_labels_stay(
+    pair: dict[str, Path],
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: Any = {"data": data, **pair, "baselines": [], "output": tmp_path / "labels.parquet"}
+    fill = Parts.fill
+
+    def falls(self: Parts, *args: Any, **kwargs: Any) -> None:
+        if self.name == "layers":
+            raise KeyboardInterrupt
+        fill(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "fill", falls)
+        with pytest.raises(KeyboardInterrupt):
+            curricle.score(**asked)
+    root = tmp_path / ".labels.parquet.parts"
+    before = sorted(path for path in root.rglob("*.npz"))
+    assert before
+    curricle.score(**asked, metric="l2")
+    assert sorted(path for path in root.rglob("*.npz")) == before
+    assert f"{root} keeps parts of 1 other labelling; remove it if none is to go on" in capsys.readouterr().err
+    curricle.score(**asked, force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.parquet"]
 
 
 def test_what_is_there_is_not_made_again(pair: dict[str, Path], data: Path, tmp_path: Path) -> None:

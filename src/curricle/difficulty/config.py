@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,8 @@ Baseline = Literal["length", "loss", "ifd", "gap", "compression", "mtld", "quali
 
 FEWEST = 16
 """Calibration samples below this say nothing about a space of hundreds of dimensions."""
+UNDECIDING = ("token_budget",)
+"""Keys that say how it is done: on them a label depends by no more than rounding."""
 BASELINES: tuple[Baseline, ...] = ("length", "loss", "ifd", "gap", "compression", "mtld", "quality")
 
 
@@ -66,6 +68,10 @@ class DifficultyConfig(Section):
                 "leave space out, or take metric cosine or l2"
             )
         return self
+
+    def deciding(self) -> Self:
+        """The same by what the labels depend on; all else at its default."""
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in UNDECIDING})
 
     @property
     def lens(self) -> bool:

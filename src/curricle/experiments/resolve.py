@@ -149,7 +149,9 @@ def training_hash(settings: Settings) -> str:
     are made only where the run goes by them."""
     shaping = settings.model_dump(mode="json", exclude={"evaluation", "generation", "difficulty"})
     if settings.makes_labels:
-        shaping["difficulty"] = settings.difficulty.model_dump(mode="json", exclude={"analyze", "probe_folds"})
+        shaping["difficulty"] = settings.difficulty.deciding().model_dump(
+            mode="json", exclude={"analyze", "probe_folds"}
+        )
     if settings.selection.metric not in (None, "loss"):
         shaping["watched"] = [
             entry.model_dump(mode="json")

@@ -19,8 +19,10 @@ from ..errors import CurricleError, ModelError
 from ..models.config import ModelConfig
 from ..models.identity import weights_fingerprint
 from ..runtime.fingerprint import fingerprint
+from ..runtime.progress import counted, say
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main
+from ..runtime.rundir import LOCK, hold
 from .subject import run_folder
 from .toy_base import make_base, place_base, toy_name
 from .toys import PREFIX, place_toys
@@ -63,20 +65,23 @@ class Scoring:
         sources = [read_examples(one, "train").fingerprint for one in (self.rows, self.anchors) if one is not None]
         reading = {name: getattr(self.rows, name) for name in ("max_length", "on_long", "chat_template")}
         models = {role: [self._weights(role), tokenizer_fingerprint(self._tokenizer(role))] for role in self.models}
-        return fingerprint("difficulty", VERSION, sources, reading, self.config.model_dump(), models)
+        return fingerprint("difficulty", VERSION, sources, reading, self.config.deciding().model_dump(), models)
 
     @calm_libraries()
     def write(self, output: Path, use_cpu: bool = False) -> Labels:
         """Measure, and write the label file. Parts of the work lie beside it until it is whole, so that it goes on
-        after a kill; the processes of a torchrun share them."""
-        folder = output.with_name(f".{output.name}.parts") / self.fingerprint
+        after a kill; the processes of a torchrun share them, and another call waits its turn."""
+        with hold(output.with_name(f".{output.name}.parts")) as root:
+            return self._carry_out(output, root, use_cpu)
+
+    def _carry_out(self, output: Path, root: Path, use_cpu: bool) -> Labels:
+        folder = root / self.fingerprint
         folder.mkdir(parents=True, exist_ok=True)
         try:
             labels = self._measure(folder, use_cpu)
         except CurricleError:
             with suppress(OSError):  # parts that were made stay, an empty folder goes
                 folder.rmdir()
-                folder.parent.rmdir()
             raise
         barrier()  # every rank has read the parts before the first removes them
         if is_main():
@@ -84,7 +89,9 @@ class Scoring:
                 export_json(labels, output)
             else:
                 write_labels(output, labels.ids, labels.columns, labels.layers, labels.about)
-            shutil.rmtree(folder.parent, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            if others := [path for path in root.iterdir() if path.name != LOCK]:
+                say(f"{root} keeps parts of {counted(len(others), 'other labelling')}; remove it if none is to go on")
         barrier()
         return labels
 
