@@ -224,6 +224,79 @@ def test_a_probe_beside_a_file_by_name_is_not_written_over(models: dict[str, Any
     assert read_labels(theirs).about["folds"] == 2
 
 
+def probing(models: dict[str, Any], labels: str = "own.parquet", folds: int = 2, **changes: Any) -> dict[str, Any]:
+    difficulty = {"cloud": models["cloud"], "baselines": ["length"], "analyze": True, "probe_folds": folds}
+    return recipe(models, curriculum={"labels": labels, **STAGES}, difficulty=difficulty, **changes)
+
+
+def test_a_probe_of_another_training_beside_a_file_by_name_is_refused(models: dict[str, Any]) -> None:
+    asked, theirs = probing(models), Path("own-probe.parquet")
+    curricle.probe(asked, output=theirs, overrides=["training.max_steps=1"])
+    before = theirs.read_bytes()
+    with pytest.raises(RecipeError, match=r"own-probe.parquet is there of another model, training.*`curricle analyze`"):
+        curricle.run(asked)
+    assert theirs.read_bytes() == before
+    assert not Path("own.parquet").exists(), "said before hours of scoring"
+    curricle.probe(asked, output=theirs, force=True)
+    before = theirs.read_bytes()
+    curricle.run(asked)
+    assert theirs.read_bytes() == before
+
+
+def test_arms_run_one_by_one_share_a_probe(models: dict[str, Any]) -> None:
+    asked = probing(models, "score", arms={"slow": {}, "fast": {"training": {"learning_rate": 1e-2}}})
+    curricle.run(asked, arms=["fast"], seeds=[3])
+    probe, _ = made()
+    assert read_labels(probe).about["arm"] == "slow"
+    assert read_labels(probe).about["seeds"] == [42]
+    before = probe.stat().st_mtime_ns
+    curricle.run(asked, arms=["slow"])
+    assert probe.stat().st_mtime_ns == before
+
+
+def test_a_finished_run_is_looked_into_when_that_is_asked_for(
+    models: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = recipe(models, difficulty={"cloud": models["cloud"], "baselines": ["length"]})
+    curricle.run(plain)
+    [labels] = made()
+    report = labels.with_name(f"{labels.stem}-analysis") / "analysis.json"
+    results = Path("runs/l/base/seed-42/results.json")
+    before = results.stat().st_mtime_ns
+    curricle.run(plain, ["difficulty.analyze=true"])
+    assert read_json(report)["foresight"] is None
+    curricle.run(probing(models, "score"))
+    assert len(made()) == 2
+    assert read_json(report)["foresight"]["num"] == NUM
+    assert results.stat().st_mtime_ns == before
+    assert capsys.readouterr().err.count("has their analysis") == 2
+    times = [path.stat().st_mtime_ns for path in (*made(), report)]
+    curricle.run(probing(models, "score"))
+    assert [path.stat().st_mtime_ns for path in (*made(), report)] == times
+    labels.unlink()
+    curricle.run(probing(models, "score"))
+    assert not labels.exists(), "a finished run needs no labels"
+
+
+@pytest.mark.parametrize("labels", ["score", "own.parquet"])
+def test_a_probe_that_cannot_be_is_refused_before_labels_are_made(models: dict[str, Any], labels: str) -> None:
+    with pytest.raises(DataError, match=r"40 rows: of `difficulty.probe_folds` 40 at least one would be empty"):
+        curricle.run(probing(models, labels, folds=40))
+    write_rows(Path("train.jsonl"), 33)
+    few = {"train": "train.jsonl#20", "max_length": 64}
+    with pytest.raises(DataError, match=r"20 rows: with `difficulty.probe_folds` 2 a model would learn from"):
+        curricle.run(probing(models, labels, data=few))
+    assert not Path("runs/l").exists()
+    assert not Path("own.parquet").exists()
+
+
+def test_a_probe_that_cannot_be_read_is_refused_before_labels_are_made(models: dict[str, Any]) -> None:
+    Path("own-probe.parquet").write_text("no table", encoding="utf-8")
+    with pytest.raises(DataError, match=r"own-probe.parquet is no Parquet file that can be read"):
+        curricle.run(probing(models))
+    assert not Path("own.parquet").exists()
+
+
 # ---- what a run is, with labels of its own
 
 
@@ -254,12 +327,24 @@ def test_difficulty_is_a_part_of_a_run_that_goes_by_it(models: dict[str, Any]) -
         assert not same_training(held(arm(asked)), arm(asked, "difficulty.metric=l2"))
         assert same_training(held(arm(asked)), arm(asked, "difficulty.analyze=true"))
         assert same_training(held(arm(asked)), arm(asked, "difficulty.analyze=true", "difficulty.probe_folds=2"))
+        assert arm(asked).hash == arm(asked, "difficulty.token_budget=40").hash
 
 
 def test_what_tells_two_recipes_apart_is_named_alone(models: dict[str, Any]) -> None:
     curricle.run(recipe(models))
     with pytest.raises(RunError, match=r"another recipe: `difficulty.metric` was cosine, is l2; give this one"):
-        curricle.run(recipe(models), ["difficulty.metric=l2", "difficulty.analyze=true", "difficulty.probe_folds=2"])
+        curricle.run(recipe(models), ["difficulty.metric=l2", "difficulty.analyze=true", "difficulty.token_budget=40"])
+
+
+def test_a_smaller_budget_leaves_a_finished_run_as_it_is(
+    models: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    curricle.run(recipe(models))
+    before = made()
+    curricle.run(recipe(models), ["difficulty.token_budget=40"])
+    assert "finished before" in capsys.readouterr().err
+    curricle.run(recipe(models), ["difficulty.token_budget=40"], seeds=[1])
+    assert made() == before
 
 
 # ---- before and without making any
@@ -274,6 +359,16 @@ def test_a_plan_says_what_is_made(models: dict[str, Any]) -> None:
     assert "which takes 3 more trainings" in str(probed)
     curricle.run(recipe(models))
     assert f"labels: {made()[0]}, which is there" in str(curricle.run(recipe(models), plan=True))
+
+
+def test_a_plan_refuses_labels_that_the_run_would_refuse(models: dict[str, Any]) -> None:
+    asked = recipe(models, difficulty={}, curriculum={"labels": "own.parqet", **STAGES})
+    with pytest.raises(DataError, match=r"there is no label file own.parqet; `curricle score` makes one"):
+        curricle.run(asked, plan=True)
+    write_labels("own.parqet", gather(resolve(asked).base).train.ids, {"mean": range(NUM)})
+    assert isinstance(curricle.run(asked, plan=True), Plan)
+    with pytest.raises(DataError, match=r"own.parqet has no score `loss`"):
+        curricle.run(asked, ["curriculum.column=loss"], plan=True)
 
 
 def test_an_order_is_looked_at_when_its_labels_are_there(models: dict[str, Any]) -> None:
@@ -311,6 +406,13 @@ def test_a_missing_file_without_a_cloud_says_both_ways_out(models: dict[str, Any
     assert not Path("runs/l").exists()
 
 
+def test_labels_as_json_say_how_they_become_labels(models: dict[str, Any]) -> None:
+    asked = recipe(models, difficulty={}, curriculum={"labels": "l.json", **STAGES})
+    Path("l.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(DataError, match=r"l.json is no Parquet file .*`curricle.curriculum.labels_json.import_json`"):
+        curricle.run(asked)
+
+
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"difficulty": {}}, RecipeError, r"`curriculum.labels: score` needs .*`difficulty.cloud`.*`curricle score`"),
     (
@@ -321,7 +423,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"difficulty": {"cloud": "toy:clowd"}}, ModelError, "no toy model called `toy:clowd`; did you mean `cloud`"),
     ({"difficulty": {"cloud": "./nowhere"}}, ModelError, "no such folder"),
     ({"curriculum": {**STAGES, "labels": "score", "column": "mtld"}}, RecipeError, "mtld.*it makes mean, max"),
-    ({"curriculum": {**STAGES, "labels": "l.json"}}, RecipeError, "l.json; .* ends in .parquet"),
+    ({"curriculum": {**STAGES, "labels": "l.json"}}, RecipeError, "l.json; .*import_json`, or .*-o labels.parquet"),
 ]
 
 

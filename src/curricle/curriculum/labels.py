@@ -104,7 +104,7 @@ def read_labels(path: str | Path) -> Labels:
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
-        raise DataError(f"{path} is no Parquet file that can be read: {error}") from error
+        raise DataError(f"{path} is no Parquet file that can be read: {error}{from_json(path)}") from error
     if "id" not in table.column_names:
         found = ", ".join(table.column_names)
         raise DataError(f"{path} has no column `id`; it has {found}. A label file names each example by its id")
@@ -133,6 +133,16 @@ def read_about(path: str | Path) -> dict[str, Any]:
         return dict(orjson.loads((pq.read_schema(path).metadata or {}).get(_KEY, b"{}")))
     except pa.ArrowInvalid as error:
         raise DataError(f"{path} is no Parquet file that can be read: {error}") from error
+
+
+def from_json(path: str | Path) -> str:
+    """What to do with labels as JSON where a Parquet file is needed; empty for any other file."""
+    if Path(path).suffix != ".json":
+        return ""
+    return (
+        "; make one of the JSON with `curricle.curriculum.labels_json.import_json`, or score again with `curricle "
+        "score ... -o labels.parquet`"
+    )
 
 
 def label_cost(path: str | Path, column: str | None = None) -> float:

@@ -91,8 +91,8 @@ class Crossfit:
         read_n: npt.NDArray[np.bool_] = (self.parts == fold) & self._once
         return read_n
 
-    def refuse_small(self) -> None:
-        """A part without a row, or with too little outside it."""
+    def refuse_small(self, key: str = "--folds") -> None:
+        """A part without a row, or with too little outside it; `key` is where the number of folds was written."""
         ids, row_n = self._rows
         part_of_row = np.empty(len(ids), dtype=np.int64)
         part_of_row[row_n] = self.parts
@@ -100,12 +100,12 @@ class Crossfit:
         fewest = len(ids) - int(sizes.max())
         if fewest < LEAST:
             raise DataError(
-                f"`data.train` has {counted(len(ids), 'row')}: with --folds {self.folds} a model would learn from "
+                f"`data.train` has {counted(len(ids), 'row')}: with {key} {self.folds} a model would learn from "
                 f"{fewest} of them, and {LEAST} are the least; give more rows"
             )
         if not sizes.min():
             raise DataError(
-                f"`data.train` has {counted(len(ids), 'row')}: of --folds {self.folds} at least one would be empty; "
+                f"`data.train` has {counted(len(ids), 'row')}: of {key} {self.folds} at least one would be empty; "
                 "take fewer"
             )
         learned = [self.material.train.num_supervised[self.parts != fold].any() for fold in range(self.folds)]

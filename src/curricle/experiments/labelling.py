@@ -7,7 +7,6 @@ afterwards they name the file, and everything else takes it as any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..curriculum.config import CurriculumConfig
-from ..curriculum.labels import ID_DIGITS, read_about, write_labels
+from ..curriculum.labels import ID_DIGITS, from_json, read_about, write_labels
 from ..difficulty.config import FEWEST
 from ..difficulty.scores import SCORES
 from ..errors import RecipeError, RunError
@@ -28,7 +27,6 @@ from .scoring import Scoring, saved_model
 if TYPE_CHECKING:
     from ..models.config import ModelConfig
     from .material import Material
-    from .resolve import Arm
 
 FOLDER = "labels"
 """Below the experiment's own folder."""
@@ -87,7 +85,9 @@ def request(settings: Settings, folder: Path) -> Request | None:
     )
     path = folder / FOLDER / f"{scoring.fingerprint}.parquet" if asked == SCORE else Path(asked)
     if path.suffix != ".parquet":
-        raise RecipeError(f"`curriculum.labels` is {asked}; a label file that a run makes ends in .parquet")
+        raise RecipeError(
+            f"`curriculum.labels` is {asked}; a label file that a run makes ends in .parquet{from_json(path)}"
+        )
     return Request(scoring, path)
 
 
@@ -124,53 +124,6 @@ def labelled(material: Material, asked: Request | None) -> Material:
         labels = asked.scoring.write(asked.path, use_cpu=bool(material.settings.training.get("use_cpu")))
         say(f"labels: {counted(len(labels), 'row')}, {labels.flops:.3g} FLOPs")
     return with_labels(material, asked.path)
-
-
-def look_into(arms: Iterable[Arm], seed: int, requests: Mapping[str, Request | None], force: bool = False) -> None:
-    """The analysis of labels, where a recipe asks for one: beside them, once for all arms that share them. Real
-    difficulty is that of the first arm that asks."""
-    looked_into: set[Path] = set()
-    for arm in arms:
-        asked = requests[arm.name]
-        if asked is not None and arm.settings.difficulty.analyze and asked.path not in looked_into:
-            looked_into.add(asked.path)
-            _analyze(asked.path, _probe(arm, seed, asked, force), force)
-
-
-def _probe(arm: Arm, seed: int, asked: Request, force: bool) -> Path | None:
-    """The held-out loss of each row, made where it is missing; None where it is not asked for."""
-    folds, path = arm.settings.difficulty.probe_folds, _beside(asked.path, "probe.parquet")
-    if not folds:
-        return None
-    held = shared(read_about(path).get("folds", 0) if path.is_file() else None)
-    if held not in (None, folds) and asked.named:  # it may be somebody's work of days
-        raise RecipeError(
-            f"`difficulty.probe_folds` is {folds}, but {path} is there with {held}, and is not written over; set it to "
-            "that, or put the file elsewhere"
-        )
-    if force or held != folds:
-        from .probe import probe_arm
-
-        probe_arm(arm, [seed], path, folds=folds, force=True)
-    return path
-
-
-def _analyze(labels: Path, probe: Path | None, force: bool) -> None:
-    folder = _beside(labels, "analysis")
-    if is_main() and (force or not _is_newer(folder / "analysis.json", labels, probe)):
-        from .analysis.analyze import analyze
-
-        analyze(labels, against=probe, output=folder)
-        say(f"labels: {folder / 'report.html'} has their analysis")
-    barrier()
-
-
-def _beside(labels: Path, what: str) -> Path:
-    return labels.with_name(f"{labels.stem}-{what}")
-
-
-def _is_newer(made: Path, *sources: Path | None) -> bool:
-    return made.is_file() and all(made.stat().st_mtime >= one.stat().st_mtime for one in sources if one is not None)
 
 
 def found(material: Material, asked: Request | None) -> Material:

@@ -12,8 +12,9 @@ from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import world_size
 from ..training.arguments import uses_bf16
 from ..training.batches import pool_of, rows_per_step
-from .labelling import request, row_ids
+from .labelling import labelled, request, row_ids
 from .material import Material, gather, layout_of, plan_rows, rows_of
+from .ordering import make_order
 from .resolve import Arm, Experiment
 from .results import render
 
@@ -55,7 +56,8 @@ class Plan:
 
 @calm_libraries()
 def plan_experiment(experiment: Experiment) -> Plan:
-    """Encode the data and count; no model is loaded, no weight is made."""
+    """Encode the data and count. No model of the recipe is loaded and none is trained; only a toy model that the cache
+    lacks is pretrained, as its weights are part of what labels are known by, and its tokenizer reads the rows."""
     return Plan(
         experiment.name,
         experiment.seeds,
@@ -83,12 +85,16 @@ def _plan_arm(arm: Arm, seed: int, folder: Path) -> ArmPlan:
         "documents/row": plan.documents_per_row,
         "repeats": max(0, round(documents - pool_of(table, rows_of(material), seed).num_distinct(epochs))),
     }
-    return ArmPlan(arm.name, row, _memory(material, plan.fill), [*material.remarks(), *_labels(material, folder)])
+    return ArmPlan(
+        arm.name, row, _memory(material, plan.fill), [*material.remarks(), *_labels(material, folder, steps, seed)]
+    )
 
 
-def _labels(material: Material, folder: Path) -> list[str]:
-    """What the run scores before it trains."""
+def _labels(material: Material, folder: Path, steps: int, seed: int) -> list[str]:
+    """What the run scores before it trains. Labels that are there, or should be, are refused as the run would."""
     asked = request(material.settings, folder)
+    if asked is None or asked.there:
+        make_order(labelled(material, asked), steps, seed, tell=lambda line: None)
     if asked is None:
         return []
     difficulty = material.settings.difficulty

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,18 +88,44 @@ def probe_arm(arm: Arm, seeds: Sequence[int], output: str | Path, *, folds: int 
     if output.suffix != ".parquet":
         raise RunError(f"-o {output}: a label file is written, and its name ends in .parquet")
     check_folds(folds)
-    settings = _shuffled(arm)
-    meet(settings)
-    material = gather(settings)
-    for line in material.remarks():
-        say(line)
-    study = Crossfit(material, folds, tuple(seeds))
-    study.refuse_small()
-    about = _about(arm, study)
+    probing = Probing.of(arm, seeds, folds)
+    probing.tell()
+    probing.study.refuse_small()
     if shared(output.exists()) and not force:
-        return _found(output, about["fingerprint"])
-    with hold(output.with_name(f".{output.name}.parts")) as root:
-        return _carry_out(study, about, output, root)
+        return _found(output, probing.fingerprint)
+    return probing.write(output)
+
+
+@dataclass(frozen=True)
+class Probing:
+    """A probe of which nothing is trained yet."""
+
+    arm: Arm
+    study: Crossfit
+
+    @classmethod
+    def of(cls, arm: Arm, seeds: Sequence[int], folds: int) -> Probing:
+        settings = _shuffled(arm.settings)
+        meet(settings)
+        return cls(arm, Crossfit(gather(settings), folds, tuple(seeds)))
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        return _about(self.arm, self.study)
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.about["fingerprint"])
+
+    def tell(self) -> None:
+        """What of the arm and of its rows is left out."""
+        for line in (*_left_out(self.arm), *self.study.material.remarks()):
+            say(line)
+
+    def write(self, output: Path) -> Probed:
+        """Train, read, and write the label file."""
+        with hold(output.with_name(f".{output.name}.parts")) as root:
+            return _carry_out(self.study, dict(self.about), output, root)
 
 
 def _carry_out(study: Crossfit, about: dict[str, Any], output: Path, root: Path) -> Probed:
@@ -129,16 +156,20 @@ def _choose(whole: Experiment, name: str | None) -> Arm:
     return chosen
 
 
-def _shuffled(arm: Arm) -> Settings:
+def _left_out(arm: Arm) -> Iterator[str]:
+    if arm.settings.curriculum != CurriculumConfig():
+        yield f"arm `{arm.name}` is probed shuffled: its `curriculum` is left out"
+    if arm.settings.selection.metric is not None:
+        yield (
+            f"arm `{arm.name}`: the model of the last step is read, as `data.eval` is left out with `selection.metric`"
+        )
+
+
+def _shuffled(settings: Settings) -> Settings:
     """The arm without what needs labels or `data.eval`: the training alone, its rows in shuffled passes."""
-    settings = arm.settings
     training = {key: value for key, value in settings.training.items() if not key.startswith("eval_")}
     fields = Settings.model_fields
     plain: dict[str, Any] = {name: fields[name].get_default(call_default_factory=True) for name in LEFT_OUT}
-    if settings.curriculum != CurriculumConfig():
-        say(f"arm `{arm.name}` is probed shuffled: its `curriculum` is left out")
-    if settings.selection.metric is not None:
-        say(f"arm `{arm.name}`: the model of the last step is read, as `data.eval` is left out with `selection.metric`")
     plain |= {
         "data": settings.data.model_copy(update={"eval": None}),
         "selection": settings.selection.model_copy(update={"metric": None, "patience": None}),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..difficulty.config import UNDECIDING
 from ..errors import CurricleError, RunError
 from ..runtime.files import read_json, write_json, write_text
 from ..runtime.progress import say
@@ -16,7 +17,8 @@ from ..runtime.rundir import hold
 from ..training.checkpoints import checkpoints
 from .environment import environment
 from .labelling import FOLDER as LABELS
-from .labelling import before_labels, labelled, look_into, request
+from .labelling import before_labels, labelled, request
+from .looking import foreseen, kept, look_into
 from .meeting import meet
 from .overrides import differences
 from .plan import Plan, plan_experiment
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from .comparison.shape import Comparison
     from .material import Material
 
-_MAY_CHANGE = ("`evaluation", "`generation", "`difficulty.analyze`", "`difficulty.probe_folds`")
+_NO_OTHER_LABELS = tuple(f"`difficulty.{name}`" for name in UNDECIDING)
+_MAY_CHANGE = ("`evaluation", "`generation", "`difficulty.analyze`", "`difficulty.probe_folds`", *_NO_OTHER_LABELS)
 """Keys that may change after a run, unless its checkpoint was chosen by them."""
 
 
@@ -96,7 +99,7 @@ def _carry_out(
             for arm in asked.arms.values()
             for seed in asked.seeds
         ]
-        materials = _look_ahead(jobs, folder, force)
+        materials = _look_ahead(whole, jobs, force)
         barrier()
         if materials and is_main():
             _clear(jobs, force)
@@ -140,11 +143,14 @@ def _begun(folder: Path) -> bool:
     )
 
 
-def _look_ahead(jobs: list[_Job], folder: Path, force: bool) -> dict[str, Material]:
+def _look_ahead(whole: Experiment, jobs: list[_Job], force: bool) -> dict[str, Material]:
     """What each arm with something left to do trains on, labels that its run makes included. All that can be refused
-    without loading a model is refused here, for every arm, before anything else is written."""
+    without loading a model is refused here, for every arm, before anything else is written. An analysis that was asked
+    for since is made of the labels of finished arms too."""
     waiting = {job.arm.name: job.arm for job in jobs if not job.done}
+    finished = [job.arm for job in jobs if job.arm.name not in waiting]
     if not waiting:
+        look_into(foreseen(whole, kept(finished, whole.folder)))
         return {}
     # Imported here: what comes next needs torch and transformers.
     from .assemble import look_ahead
@@ -154,7 +160,8 @@ def _look_ahead(jobs: list[_Job], folder: Path, force: bool) -> dict[str, Materi
     for line in dict.fromkeys(line for material in materials.values() for line in material.remarks()):
         say(line)
     left = [job for job in jobs if not job.done]
-    requests = {name: request(arm.settings, folder) for name, arm in waiting.items()}
+    requests = {name: request(arm.settings, whole.folder) for name, arm in waiting.items()}
+    looks = foreseen(whole, [*requests.items(), *kept(finished, whole.folder)])
     for job in left:
         asked = requests[job.arm.name]
         if asked is not None and not asked.there:  # making them may take hours
@@ -162,7 +169,7 @@ def _look_ahead(jobs: list[_Job], folder: Path, force: bool) -> dict[str, Materi
     materials = {name: labelled(material, requests[name]) for name, material in materials.items()}
     for job in left:
         look_ahead(materials[job.arm.name], job.seed, job.folder)
-    look_into(waiting.values(), left[0].seed, requests, force)
+    look_into(looks, force)
     return materials
 
 
