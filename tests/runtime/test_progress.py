@@ -1,4 +1,4 @@
-"""Lines and bars go to standard error, from the main rank, and bars to a terminal only."""
+"""Lines and bars go to standard error, from the main rank; where there is no terminal a bar is a line now and then."""
 
 from __future__ import annotations
 
@@ -21,8 +21,28 @@ def test_without_a_terminal_there_are_lines_only(capsys: pytest.CaptureFixture[s
     say("hello")
     assert list(track(range(3), "counting")) == [0, 1, 2]
     with bar("working", 3) as move:
+        assert move is not None
+        move(advance=3)
+    with bar("training", 3, lines=False) as move:
         assert move is None
     assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_long_work_without_a_terminal_says_a_line_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 10_000, 25))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    assert len(list(track(range(6), "scoring", total=400))) == 6  # 25 seconds each
+    with bar("training") as move:
+        assert move is not None
+        for step in (1, 2, 3):
+            move(completed=step, description=f"training, at {step}")
+    assert capsys.readouterr().err.splitlines() == [
+        "scoring: 3/400, about 2:45:25 left",
+        "scoring: 6/400, about 2:44:10 left",
+        "training, at 3: 3",
+    ]
 
 
 def test_other_ranks_are_silent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,6 +50,8 @@ def test_other_ranks_are_silent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setenv("RANK", "1")
     say("hello")
     assert list(track(range(3), "counting")) == [0, 1, 2]
+    with bar("working", 3) as move:
+        assert move is None
     assert capsys.readouterr() == ("", "")
 
 

@@ -18,7 +18,7 @@ class Ticker:
         self.total, self.every = total, every
         self._seconds: deque[float] = deque(maxlen=50)
         self._shown = ExitStack()
-        self._move = self._shown.enter_context(progress.bar("training", total)) if bar else None
+        self._move = self._shown.enter_context(progress.bar("training", total, lines=False)) if bar else None
 
     def step(self, row: dict[str, Any]) -> None:
         self._seconds.append(row["seconds"])
