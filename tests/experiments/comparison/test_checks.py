@@ -62,6 +62,11 @@ def test_lines_are_read(line: str, figure: str, op: str, offset: float, other: s
         ("rouge.sum > 70%", None, "`rouge.sum` is not in percent"),
         ("rouge.sum > -1 * base", None, "-1 * base is no share of a figure; the factor must be above 0"),
         ("rouge.sum > base", "base", "arm `base` is compared with itself"),
+        ("phase1.tokens_to_base < 5", None, "is written {arm: phase1, check: tokens_to_base < 5}"),
+        ("phase1: loss < 2", None, "is written {arm: phase1, check: loss < 2}"),
+        ("phase1:loss < 2", None, "is written {arm: phase1, check: loss < 2}"),
+        ("lr=1e-05+wd.loss < 2", None, "is written {arm: lr=1e-05+wd, check: loss < 2}"),
+        ("phase3: loss < 2", None, "a check is `<figure> <op> <value>`"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(line: str, arm: str | None, told: str) -> None:

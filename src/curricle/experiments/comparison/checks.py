@@ -93,10 +93,11 @@ def _parse(written: CheckConfig, figures: Sequence[str] | None, arms: Sequence[s
     where = f"{place} `{written.check}`"
     found = _CHECK.fullmatch(written.check.strip())
     if found is None:
-        raise RecipeError(f"{where}: {FORM}")
+        raise RecipeError(f"{where}: {_of_one_arm(written.check, arms) or FORM}")
     figure = found["figure"]
     if figures is not None and figure not in figures:
-        raise RecipeError(f"{where}: no figure `{figure}` will be measured; {nearest(figure, figures)}")
+        hint = _of_one_arm(written.check, arms) or nearest(figure, figures)
+        raise RecipeError(f"{where}: no figure `{figure}` will be measured; {hint}")
     if arms is not None and written.arm is not None and written.arm not in arms:
         raise RecipeError(f"{where}: no arm `{written.arm}`; {nearest(written.arm, arms)}")
     if found["op"] is None and figure not in YES_NO:
@@ -107,6 +108,14 @@ def _parse(written: CheckConfig, figures: Sequence[str] | None, arms: Sequence[s
         raise RecipeError(f"{where}: arm `{other}` is compared with itself; name another arm")
     percent = other is None and value.endswith("%")
     return Check(written.arm, figure, op, offset, other, factor, written.check.strip(), written.otherwise, percent)
+
+
+def _of_one_arm(line: str, arms: Sequence[str] | None) -> str:
+    """How a line about one arm is written, where it begins with an arm's name and a dot or a colon."""
+    for arm in sorted(arms or (), key=len, reverse=True):
+        if found := re.match(rf"{re.escape(arm)}\s*[.:]\s*(.*)", line.strip(), re.DOTALL):
+            return f"a check of one arm is written {{arm: {arm}, check: {found[1] or '<figure> <op> <value>'}}}"
+    return ""
 
 
 def _value(text: str, arms: Sequence[str] | None, where: str) -> tuple[float, str | None, float]:
