@@ -15,9 +15,7 @@ Labels = Annotated[
 Against = Annotated[
     Path | None, typer.Option("--against", metavar="FILE", help="A label file that has real difficulty, by id.")
 ]
-Target = Annotated[
-    str, typer.Option("--target", metavar="COLUMN", help="The column that is real difficulty; probe when not given.")
-]
+Target = Annotated[str, typer.Option("--target", metavar="COLUMN", help="The column that is real difficulty.")]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="Write analysis.json and report.html there.")
 ]

@@ -46,7 +46,7 @@ def test_files_of_one_stem_are_named_with_their_folders(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         paths.append(save(tmp_path / name / "labels.parquet", mean=np.arange(40.0) ** (i + 1)))
     table, _ = read_table(paths, "probe")
-    assert list(table.columns) == ["a/labels.mean", "b/labels.mean"]
+    assert list(table.columns) == ["a-labels.mean", "b-labels.mean"]
     with pytest.raises(DataError, match="is named twice"):
         read_table([paths[0], paths[0]], "probe")
 

@@ -158,7 +158,7 @@ def _distinct(read: Difficulties, notes: list[str]) -> Labels:
 
 def _names(paths: list[str]) -> list[str]:
     """Each file by its stem, or with its folder where two would be alike."""
-    for name in (lambda path: path.stem, lambda path: f"{path.parent.name}/{path.stem}", str):
+    for name in (lambda path: path.stem, lambda path: f"{path.parent.name}-{path.stem}", str):
         names = [name(Path(path)) for path in paths]
         if len(set(names)) == len(names):
             return names
