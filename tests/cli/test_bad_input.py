@@ -71,7 +71,7 @@ def sets(*overrides: str) -> list[str]:
     [
         # keys
         (["data.trian=x"], ["--set data.trian=x: ", "`data.trian` is not a key", "did you mean `train`?"]),
-        (["curiculum.strategy=none"], ["`curiculum.strategy` is not a key", "did you mean `curriculum`?"]),
+        (["curiculum.strategy=none"], ["`curiculum` is not a key", "did you mean `curriculum`?"]),
         (["lookahead=64"], ["it belongs in `data.lookahead`"]),
         (["training.lerning_rate=1"], ["did you mean `learning_rate`?"]),
         (["training.max_steps=0"], ["`training.max_steps` is 0", "1 or more, or -1"]),
