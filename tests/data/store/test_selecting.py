@@ -83,6 +83,14 @@ def test_equal_shares(store: Store) -> None:
     assert (I[chosen(store, rows=20, shares={"seen": "equal"})] % 4 > 0).all()
 
 
+def test_caps_that_earlier_rows_have_used_up_leave_nothing_to_take(store: Store) -> None:
+    taken = chosen(store, cap={"problem": 1})
+    assert len(taken) == 40
+    with pytest.raises(DataError, match="0 taken of 1,960 there"):
+        select(store, Selection(rows=10, cap={"problem": 1}), without=taken)
+    assert len(select(store, Selection(rows=50, cap={"problem": 2}), without=taken)) == 40
+
+
 def test_without_a_number_of_rows_the_scarcest_value_decides(store: Store) -> None:
     assert len(chosen(store, shares={"ok": {"true": 0.5, "false": 0.5}})) == 1200
     assert len(chosen(store, shares={"ok": {"true": 0.25, "false": 0.75}})) == 1866

@@ -209,6 +209,8 @@ class _Draw:
         self.chosen: list[Ints] = [np.empty(0, dtype=np.int64)]
         self._used = np.empty(0, dtype=np.int64)  # places in the pool
         self._groups = [_Group(store, name, most, before) for name, most in selection.cap.items()]
+        if len(before) and self._groups:
+            self._keep(np.ones(len(self._pool), dtype=np.bool_))  # caps that earlier rows have used up
 
     def take(self, asked_c: Ints) -> None:
         """Take as many rows of each cell, or as many as there are. Scarce cells are the first to use up caps."""
@@ -256,12 +258,15 @@ class _Draw:
         if len(self._used):
             left = np.ones(len(self._pool), dtype=np.bool_)
             left[self._used] = False
-            for group in self._groups:
-                left &= group.open(self._pool)
-            self._pool = self._pool[left]
-            self._cell = self._cell[left]
-            self._priority = self._priority[left]
+            self._keep(left)
             self._used = np.empty(0, dtype=np.int64)
+
+    def _keep(self, left: npt.NDArray[np.bool_]) -> None:
+        for group in self._groups:
+            left &= group.open(self._pool)
+        self._pool = self._pool[left]
+        self._cell = self._cell[left]
+        self._priority = self._priority[left]
 
     def redistribute(self, short: int) -> None:
         """Give what some cells lack to the cells that have rows left, by their shares, until nothing moves."""
