@@ -13,7 +13,7 @@ from scipy import stats
 
 import curricle
 from curricle.curriculum.labels import read_labels, write_labels
-from curricle.errors import RecipeError, RunError
+from curricle.errors import DataError, RecipeError, RunError
 from curricle.experiments.analysis.describe import SHOWN
 from curricle.experiments.analysis.shape import Analysis
 from experiments.analysis.made_labels import NUM, made_columns, write_made
@@ -137,6 +137,63 @@ def test_examples_with_an_unknown_layer_are_left_out_of_the_layers(tmp_path: Pat
     assert [layer.raw.num for layer in found.layers] == [NUM - 50] * 3
     write_labels(tmp_path / "none.parquet", read.ids, read.columns, np.full_like(layers, np.nan))
     assert curricle.analyze(tmp_path / "none.parquet").layers == []
+
+
+def test_where_many_are_alike_chance_is_no_half(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    ids = [f"{i:016x}" for i in range(NUM)]
+    rare, target = (rng.permutation(NUM) < NUM // 10 for _ in range(2))  # 9 of 10 alike in both, and they are strangers
+    columns = {"mean": rare * (1.0 + np.arange(NUM)), "loss": rng.normal(size=NUM), "probe": target * 2.0 + 1}
+    write_labels(tmp_path / "tied.parquet", ids, columns)
+    found = curricle.analyze(tmp_path / "tied.parquet", output=tmp_path / "out")
+    mean, loss = (next(each for each in found.foresight.columns if each.column == name) for name in ("mean", "loss"))
+    assert mean.chance == pytest.approx(0.1 * 0.1 + 0.9 * 0.9)
+    assert mean.accuracy.low > 0.7  # a line that took chance for a half would be met
+    assert mean.lines["accuracy > 70%"] == "not decidable"
+    assert loss.chance == pytest.approx(0.5)
+    assert loss.lines["accuracy > 70%"] == "not met"
+    assert "as many values of the score and of `probe` are alike; by chance: mean (82%)" in str(found)
+    assert "(by chance 82.0%)" in str(found)
+    assert "the table says what is chance" in found.report.read_text(encoding="utf-8")
+
+
+def test_a_probe_alone_is_described(folder: Path, tmp_path: Path) -> None:
+    found = curricle.analyze(folder / "probe.parquet", output=tmp_path / "out", data=folder / "rows.jsonl")
+    target = made_columns()[2]
+    assert (found.foresight, found.alone, found.extremes.by) == (None, "probe", "probe")
+    assert [column.name for column in found.columns] == ["probe", "probe_tokens"]
+    assert found.extremes.hardest[0].text[0] == ("prompt", f"question {np.argmax(target)} <b>")
+    assert "only real difficulty is here, `probe`" in str(found)
+    assert "no real difficulty" not in str(found)
+    with pytest.raises(DataError, match="has no score to hold against"):
+        curricle.analyze(folder / "probe.parquet", against=folder / "probe.parquet")
+
+
+def test_a_probe_with_lengths_is_ordered_by_the_probe(tmp_path: Path) -> None:
+    columns = {"length": np.arange(40.0) % 7 + 1, "probe": np.arange(40.0)}
+    write_labels(tmp_path / "p.parquet", [f"{i:016x}" for i in range(40)], columns)
+    found = curricle.analyze(tmp_path / "p.parquet")
+    assert (found.extremes.by, found.extremes.hardest[0].id) == ("probe", f"{39:016x}")
+    assert [column.column for column in found.foresight.columns] == ["length"]
+
+
+def test_columns_of_the_same_numbers_are_shown_once(tmp_path: Path) -> None:
+    mean = made_columns()[0]["mean"]
+    labels = write_made(tmp_path, topk_mean=mean * (1 + 1e-7), weighted_mean=mean + 0.01 * np.arange(NUM))
+    found = curricle.analyze(labels, against=tmp_path / "probe.parquet")
+    names = [column.name for column in found.columns]
+    assert "topk_mean" not in names
+    assert {"mean", "weighted_mean"} < set(names)
+    assert "topk_mean is mean here: 3 layers" in found.notes
+    assert all("topk_mean" not in column.column for column in found.foresight.columns)
+
+
+def test_the_layers_that_differ_most_are_named_where_there_are_others(tmp_path: Path) -> None:
+    read = read_labels(write_made(tmp_path))
+    assert "layers that differ most" not in str(curricle.analyze(tmp_path / "labels.parquet"))
+    four = np.concatenate([read.layers, read.layers[:, :1] - 1], axis=1)
+    write_labels(tmp_path / "four.parquet", read.ids, read.columns, four)
+    assert "layers that differ most: 2, 3, 1 of 4" in str(curricle.analyze(tmp_path / "four.parquet"))
 
 
 # ---- what is written ------------------------------------------------------------------------------------------------

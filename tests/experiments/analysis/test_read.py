@@ -117,7 +117,7 @@ def test_labels_that_are_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"8 examples .*at least 16 are needed"):
         read_table([save(tmp_path / "few.parquet", IDS[:8])], "probe")
     with pytest.raises(DataError, match="no score; its columns: probe"):
-        read_table([save(tmp_path / "p.parquet", probe=np.arange(40.0))], "probe")
+        read_table([save(tmp_path / f"{name}.parquet", probe=np.arange(40.0)) for name in "pq"], "probe")
     one, other = save(tmp_path / "a.parquet"), save(tmp_path / "b.parquet", [f"{i:016x}" for i in range(90, 130)])
     with pytest.raises(DataError, match="belongs to other data than"):
         read_table([one, other], "probe")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ...errors import RecipeError, RunError
+from ...errors import DataError, RecipeError, RunError
 from ...runtime.files import write_json
-from .describe import agreement, describe, describe_layers, ends, extremes
+from .describe import agreement, describe, describe_layers, ends, extremes, once
 from .foresee import foresee
 from .read import Table, Target, read_table, read_target, told
 from .samples import find_texts
@@ -42,8 +42,11 @@ def analyze(
         raise RecipeError("name a label file; `curricle score` makes one")
     folder = None if output is None else _writable(Path(output), force)
     table, own = read_table(paths, target)
+    if table.alone is not None and against is not None:
+        raise DataError(f"{paths[0]} has no score to hold against {against}; its columns: {', '.join(table.columns)}")
+    table = once(table)
     aim = own if against is None else read_target(Path(against), target, table)
-    if aim is None and target != TARGET:
+    if aim is None and table.alone is None and target != TARGET:
         found = ", ".join(f"`{name}`" for name in table.columns)
         raise RecipeError(f"--target {target}: the labels have no such column, only {found}; --against names its file")
     analysis = _analysis(table, aim, data, recipe, overrides)
@@ -60,7 +63,7 @@ def analyze(
 def _analysis(
     table: Table, target: Target | None, data: str | Path | None, recipe: str | Path | None, overrides: Sequence[str]
 ) -> Analysis:
-    wanted = [table.ids[i].decode() for side in ends(table) for i in side]
+    wanted = [table.ids[i].decode() for side in ends(table, target) for i in side]
     texts, note = find_texts(table, wanted, data, recipe, overrides)
     files = [FileInfo(part.path, name, len(part), **told(part)) for name, part in table.files]
     return Analysis(
@@ -74,6 +77,7 @@ def _analysis(
         extremes(table, target, texts, note),
         None if target is None else foresee(table, target),
         [*table.notes, *(target.notes if target is not None else [])],
+        table.alone,
     )
 
 

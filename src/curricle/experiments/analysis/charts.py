@@ -25,7 +25,7 @@ from ..report.curves import (
     tick_texts,
 )
 from ..report.words import number
-from .foresee import is_headline
+from .foresee import is_headline, uneven
 from .shape import Analysis, ColumnInfo, Foresight, Kind, LayersInfo, Spread
 from .words import interval, percent
 
@@ -130,6 +130,8 @@ def _panel(foresight: Foresight, figure: str, title: str) -> Chart | None:
         return None
     signed = figure in ("rho", "partial")
     hint = f"with {foresight.target}; 0 says nothing" if signed else "0.5 is chance"
+    if figure == "accuracy" and any(uneven(column.chance) for column in foresight.columns):
+        hint = "the table says what is chance"
     return Chart(f"panel-{figure}", title, "", [Markup(draw_panel(title, rows, signed, hint, f"panel-{figure}"))])
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from ...difficulty.config import BASELINES
 from ...difficulty.scores import SCORES, normalized
+from ...runtime.progress import counted
 from ..comparison.shape import Interval
 from .read import Floats, Table, Target
 from .samples import Text
@@ -17,6 +20,8 @@ QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 MOST_BINS = 30
 MOST_LAYERS = 3
 """Named as those that differ most."""
+ROUNDING = 1e-5
+"""Of a column's spread: what two ways to one number differ by."""
 SHOWN = 10
 """Examples of each end."""
 
@@ -25,6 +30,32 @@ def kind_of(column: str) -> Kind:
     """By its own name: what comes before a dot is the file's."""
     own = column.rpartition(".")[2]
     return "meta token" if own in SCORES else "baseline" if own in BASELINES else "other"
+
+
+def once(table: Table) -> Table:
+    """Columns of one kind that are the same numbers as another are left out, and noted; `mean` is the one kept."""
+    names = sorted(table.columns, key=lambda name: name.rpartition(".")[2] != "mean")
+    kept: list[str] = []
+    notes: list[str] = []
+    num_layers = {layers_nl.shape[1] for layers_nl in table.layers.values()}
+    for name in names:
+        same = (one for one in kept if kind_of(one) == kind_of(name) and _same(table.columns[one], table.columns[name]))
+        if (one := next(same, None)) is None:
+            kept.append(name)
+            continue
+        by_layers = kind_of(name) == "meta token" and len(num_layers) == 1
+        why = f": {counted(next(iter(num_layers)), 'layer')}" if by_layers else ""
+        notes.append(f"{name} is {one} here{why}")
+    columns = {name: values for name, values in table.columns.items() if name in kept}
+    return replace(table, columns=columns, notes=[*table.notes, *notes])
+
+
+def _same(one: Floats, other: Floats) -> bool:
+    """But for rounding; a column that is constant or unknown is like no other."""
+    known = np.isfinite(one)
+    if not known.any() or (known != np.isfinite(other)).any() or np.ptp(one[known]) == 0:
+        return False
+    return bool(np.abs(one[known] - other[known]).max() <= ROUNDING * one[known].std())
 
 
 def spread(values_n: Floats) -> Spread:
@@ -81,25 +112,30 @@ def _with_target(values_n: Floats, target_n: Floats) -> Interval | None:
 
 
 def agreement(table: Table, target: Target | None) -> Agreement:
-    columns = dict(table.columns)
-    if target is not None:
-        columns[target.name] = target.values_n
+    columns = _all(table, target)
     return Agreement(list(columns), matrix(list(columns.values())))
+
+
+def _all(table: Table, target: Target | None) -> dict[str, Floats]:
+    return table.columns if target is None else {**table.columns, target.name: target.values_n}
 
 
 # ---- the ends -------------------------------------------------------------------------------------------------------
 
 
-def leading(table: Table) -> str:
-    """The column that the ends are taken by: `mean` of the first file, else the first there is."""
+def leading(table: Table, target: Target | None) -> str:
+    """The column that the ends are taken by: `mean` of the first file, else the first there is; of mere lengths the
+    target."""
     names = list(table.columns)
+    if table.alone is not None or (target is not None and names == ["length"]):
+        return table.alone or (target.name if target else names[0])
     own = [name for name in names if name.rpartition(".")[2] == "mean"]
     return next(iter(own or [name for name in names if kind_of(name) == "meta token"] or names))
 
 
-def ends(table: Table) -> tuple[list[int], list[int]]:
+def ends(table: Table, target: Target | None) -> tuple[list[int], list[int]]:
     """Places of the hardest, hardest first, and of the easiest, easiest first; none is in both."""
-    values_n = table.columns[leading(table)]
+    values_n = _all(table, target)[leading(table, target)]
     known = np.flatnonzero(np.isfinite(values_n))
     order = known[np.argsort(values_n[known], kind="stable")]
     num = min(SHOWN, len(order) // 2)
@@ -107,11 +143,9 @@ def ends(table: Table) -> tuple[list[int], list[int]]:
 
 
 def extremes(table: Table, target: Target | None, texts: dict[str, Text], note: str) -> Extremes:
-    columns = dict(table.columns)
-    if target is not None:
-        columns[target.name] = target.values_n
-    hard, easy = ([_sample(table, columns, i, texts) for i in side] for side in ends(table))
-    return Extremes(leading(table), hard, easy, note)
+    columns = _all(table, target)
+    hard, easy = ([_sample(table, columns, i, texts) for i in side] for side in ends(table, target))
+    return Extremes(leading(table, target), hard, easy, note)
 
 
 def _sample(table: Table, columns: dict[str, Floats], i: int, texts: dict[str, Text]) -> SampleInfo:

@@ -14,6 +14,8 @@ from .statistics import Correlation, Ranks, above_median, auc, judge, partial, s
 
 LINES = {"r > 0.5": ("rho", 0.5), "r > 0.5 given length": ("partial", 0.5), "accuracy > 70%": ("accuracy", 0.7)}
 """The source asks for r > 0.5 and for accuracy above 70%, and names no target; what both are of is settled here."""
+EVEN = 0.05
+"""How far from a half what chance gets right may be, before a line that takes it for a half says nothing."""
 HEADLINE = "mean"
 """Of the meta token scores the one named in advance."""
 
@@ -53,14 +55,32 @@ def _foreseen(
     known_n = np.isfinite(values_n) & np.isfinite(target.values_n)
     values, hard = values_n[known_n], hard_n[known_n]
     found: dict[str, Interval | None] = dict.fromkeys(("rho", "partial", "auc", "accuracy"))
+    chance = None
     if len(values) > 2:
         rho = spearman(Ranks(values), Ranks(target.values_n[known_n]))
         given = None if length in (None, name) else _given(values_n, target.values_n, table.columns[length])
         found["rho"], found["partial"] = (None if each is None else each.interval() for each in (rho, given))
         if rho is not None:
-            found["auc"], found["accuracy"] = auc(values, hard), share(above_median(values) == hard)
+            upper = above_median(values)
+            found["auc"], found["accuracy"] = auc(values, hard), share(upper == hard)
+            chance = by_chance(float(upper.mean()), float(hard.mean()))
     lines = {line: judge(one, at) for line, (figure, at) in LINES.items() if (one := found[figure]) is not None}
-    return Foreseen(name, kind_of(name), len(values), **found, lines=lines)
+    if uneven(chance):
+        lines["accuracy > 70%"] = "not decidable"
+    return Foreseen(name, kind_of(name), len(values), **found, lines=lines, chance=chance)
+
+
+def by_chance(upper: float, hard: float) -> float:
+    """What share is right where the upper part of a score and the harder part of the target know nothing of each other.
+
+    >>> by_chance(0.5, 0.2), round(by_chance(0.2, 0.2), 2)
+    (0.5, 0.68)
+    """
+    return upper * hard + (1 - upper) * (1 - hard)
+
+
+def uneven(chance: float | None) -> bool:
+    return chance is not None and abs(chance - 0.5) > EVEN
 
 
 def _given(values_n: Floats, target_n: Floats, length_n: Floats) -> Correlation | None:

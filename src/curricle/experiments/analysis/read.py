@@ -42,6 +42,8 @@ class Table:
     notes: list[str] = field(default_factory=list)
     by_row: bool = False
     """The ids are made up: the labels were keyed by row number."""
+    alone: str | None = None
+    """The target, where the labels have nothing else: it is a column then, beside its tokens."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -80,6 +82,10 @@ def read_table(paths: Sequence[Path], target: str) -> tuple[Table, Target | None
     found = None if own is None else _target(target, parts[own].path, taken[own])
     drop = {target, f"{target}{TOKENS}"}
     columns = _merged(names, [{k: v for k, v in each.items() if k not in drop} for each in taken], notes)
+    alone = None
+    if not columns and found is not None and len(parts) == 1:
+        notes += found.notes
+        columns, found, alone = {**taken[0], target: found.values_n}, None, target
     if not columns:
         raise DataError(f"{names[0]} has no score; its columns: {', '.join(parts[0].columns) or 'none'}")
     layers = {
@@ -87,7 +93,7 @@ def read_table(paths: Sequence[Path], target: str) -> tuple[Table, Target | None
         for name, part, place in zip(names, parts, places, strict=True)
         if part.layers is not None
     }
-    return Table(ids, columns, layers, list(zip(names, parts, strict=True)), notes, by_row), found
+    return Table(ids, columns, layers, list(zip(names, parts, strict=True)), notes, by_row, alone), found
 
 
 def read_target(path: Path, name: str, table: Table) -> Target:

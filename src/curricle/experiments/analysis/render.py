@@ -122,6 +122,7 @@ def _foreseen(column: Foreseen) -> Row:
         "given length": interval(column.partial),
         "AUC": interval(column.auc),
         "accuracy": percent(column.accuracy),
+        "by chance": "-" if column.chance is None else f"{column.chance:.1%}",
     }
 
 

@@ -116,6 +116,8 @@ class Foreseen:
     """Of the hard half of the target against the easy one."""
     accuracy: Interval | None
     """Of calling the upper half of the column hard."""
+    chance: float | None
+    """What the accuracy would be by chance: a half, unless many values of both the column and the target are alike."""
     lines: dict[str, Outcome]
     """The source's lines (`foresee.LINES`), those whose figure is there."""
 
@@ -169,6 +171,8 @@ class Analysis:
     foresight: Foresight | None
     notes: list[str] = field(default_factory=list)
     """What was left out, and why."""
+    alone: str | None = None
+    """Real difficulty, where the file has nothing to hold against it."""
     folder: Path | None = None
     """Where the page is, when it was written."""
 

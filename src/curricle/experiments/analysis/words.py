@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..comparison.shape import Interval
-from .foresee import LINES, is_headline
+from .foresee import LINES, is_headline, uneven
 from .shape import Analysis, Foreseen, Foresight
 
 
@@ -31,6 +31,7 @@ def summary(analysis: Analysis) -> list[str]:
         f"layers that differ most{f', {layers.file}' if several else ''}: {', '.join(map(str, layers.most))} of "
         f"{len(layers.layers)}"
         for layers in analysis.layers
+        if len(layers.most) < len(layers.layers)
     ]
     foresight = analysis.foresight
     if foresight is None:
@@ -46,20 +47,26 @@ def _lines_of(column: Foreseen) -> str:
     for line, outcome in column.lines.items():
         figure = LINES[line][0]
         show = percent if figure == "accuracy" else interval
-        said.append(f"{line} is {outcome}, {show(getattr(column, figure))}")
+        chance = f" (by chance {column.chance:.1%})" if figure == "accuracy" and uneven(column.chance) else ""
+        said.append(f"{line} is {outcome}, {show(getattr(column, figure))}{chance}")
     return f"{column.column}: {'; '.join(said)}"
 
 
 def heading(foresight: Foresight, level: float) -> str:
     return (
         f"Against `{foresight.target}` of {foresight.file} ({foresight.num:,} examples, intervals of {level:.0%}; "
-        "AUC and accuracy of the harder half, by chance a half)"
+        "AUC and accuracy of the harder half; AUC is a half by chance, accuracy what `by chance` says)"
     )
 
 
 def remarks(analysis: Analysis) -> list[str]:
     """What was left out, and how the figures against real difficulty are to be read."""
     lines, foresight = list(analysis.notes), analysis.foresight
+    if foresight is None and analysis.alone is not None:
+        return [
+            *lines,
+            f"only real difficulty is here, `{analysis.alone}`; `curricle score` makes what to hold against it",
+        ]
     if foresight is None:
         return [*lines, "no real difficulty to hold the scores against: --against names a file that has it"]
     target = foresight.target
@@ -67,6 +74,11 @@ def remarks(analysis: Analysis) -> list[str]:
         lines.append("no column `length`, so no correlation given length")
     if abs(foresight.hard - 0.5) > 0.01:
         lines.append(f"{foresight.hard:.0%} of the examples are above the median of `{target}`: many are alike")
+    if odd := [f"{column.column} ({column.chance:.0%})" for column in foresight.columns if uneven(column.chance)]:
+        lines.append(
+            f"accuracy > 70% is not decidable where chance is no half, as many values of the score and of "
+            f"`{target}` are alike; by chance: {', '.join(odd)}"
+        )
     rhos = {column.column: column.rho for column in foresight.columns if column.rho is not None}
     if falling := [name for name, rho in rhos.items() if rho.high is not None and rho.high < 0]:
         lines.append(
