@@ -103,7 +103,10 @@ class Sample:
         if not isinstance(answer, dict):
             raise Gone("answered with nonsense")
         if "raised" in answer:
-            raise _again(answer["raised"])
+            raised = _again(answer["raised"])
+            if isinstance(raised, StopIteration) and not (isinstance(message, dict) and message["do"] == "next"):
+                raise RuntimeError("the sample raised StopIteration")  # as it is, it would end an `all(map(...))` early
+            raise raised
         return answer
 
     def put(self, value: Any) -> Any:

@@ -145,8 +145,7 @@ class Zygote:
             self._folders[child] = folder
             return child
         try:
-            if not self._plan.namespaces:
-                os.setsid()
+            os.setsid()  # a signal to the group crosses pid namespaces: it must reach no other process of the worker
             _only([*keep, *self._cell.files])
             self._cell.enter(folder, lasting)
             body()
