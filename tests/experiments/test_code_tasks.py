@@ -198,6 +198,15 @@ def test_a_public_set_as_published_and_as_prepared(tmp_path: Path) -> None:
     assert raw.by_id == prepared.by_id
     assert raw.by_id["HumanEval/0"].prefix == PREFIX
     assert raw.name == prepared.name == "humaneval"
+    assert find_problems(tmp_path / "HumanEval.jsonl") == raw
+
+
+@pytest.mark.parametrize(("text", "name"), [("text", "mbpp"), ("prompt", "mbpp-sanitized")])
+def test_a_published_file_of_mbpp_is_known_as_such(tmp_path: Path, text: str, name: str) -> None:
+    row = {text: "Write add.", "code": ADD.reference, "test_list": ["assert add(1, 2) == 3"]}
+    found = find_problems(written(tmp_path / "any.jsonl", [{"task_id": number, **row} for number in (10, 11, 12)]))
+    assert found.name == name
+    assert list(found.by_id) == ["MBPP/11", "MBPP/12"]
 
 
 @pytest.mark.parametrize(

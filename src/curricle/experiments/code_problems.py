@@ -10,13 +10,15 @@ from ..data.prepare.humaneval import HUMANEVAL
 from ..data.prepare.mbpp import MBPP, MBPP_SANITIZED
 from ..data.prepare.tasks import CodeDataset, CodeOptions, SplitAccount
 from ..data.problems import Problem, read_problems
-from ..data.readers import BadRow
+from ..data.readers import BadRow, read_rows
 from ..errors import DataError, RecipeError, nearest
 from ..runtime.files import sha256_file
 from .toys import PREFIX, place_problems
 
 TASKS: dict[str, CodeDataset] = {dataset.name: dataset for dataset in (HUMANEVAL, MBPP, MBPP_SANITIZED)}
 SPLIT = "test"
+_ONLY_PUBLISHED = {"canonical_solution": "humaneval", "test_list": "mbpp"}
+"""Fields by which a file is known as one of the sets as published."""
 PREPARED = f"{SPLIT}_problems.jsonl"
 
 
@@ -50,15 +52,16 @@ class Problems:
 
 
 def find_problems(task: str | Path, data: str | Path | None = None) -> Problems:
-    """`task` is a file of problems, or `toy:contest-problems#110`, or a public set whose files lie in `data`: prepared,
-    or as published."""
+    """`task` is a file of problems (ours, or a public set as published), or `toy:contest-problems#110`, or a public set
+    whose files lie in `data`: prepared, or as published."""
     if str(task).startswith(PREFIX):
         return _of_file(str(task), place_problems(str(task)))
     path = Path(task)
     if path.is_file():
         if data is not None:
             raise RecipeError(f"--task {task} is a file of problems already; --data goes with {', '.join(TASKS)}")
-        return _of_file(str(task), path)
+        dataset = _published_as(path)
+        return _published(dataset, path) if dataset is not None else _of_file(str(task), path)
     if str(task) not in TASKS:
         raise RecipeError(f"--task {task} is no file and no known set; {nearest(str(task), TASKS)}, or name a file")
     if data is None:
@@ -69,6 +72,15 @@ def find_problems(task: str | Path, data: str | Path | None = None) -> Problems:
     if folder.name.endswith(PREPARED):
         return _of_file(dataset.name, folder)
     return _published(dataset, folder)
+
+
+def _published_as(path: Path) -> CodeDataset | None:
+    """The public set that a file is, by the fields of its first row; None for problems as they are written here."""
+    row = next((row.value for row in read_rows(path)), None)
+    if not isinstance(row, dict):
+        return None
+    found = next((name for field, name in _ONLY_PUBLISHED.items() if field in row), None)
+    return TASKS[f"{found}-sanitized" if found == "mbpp" and "prompt" in row else found] if found else None
 
 
 def _of_file(name: str, path: Path) -> Problems:
