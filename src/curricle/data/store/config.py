@@ -40,8 +40,8 @@ class Selection(Section):
     rows: Annotated[int, Field(ge=1)] | None = None
     """How many rows; without it as many as the other settings allow."""
     shares: dict[str, Shares] = Field(default_factory=dict)
-    """Column -> the share of each value or range, together 1: {is_correct: {true: 0.5, false: 0.5}}; or `equal`. Shares
-    of several columns are multiplied. A row with none of the values is left out, and counted."""
+    """Column -> the share of each value or range, together 1: {is_correct: {"true": 0.5, "false": 0.5}}; or `equal`.
+    Shares of several columns are multiplied. A row with none of the values is left out, and counted."""
     counts: dict[str, Counts] = Field(default_factory=dict)
     """Column -> the number of rows of each value or range, in place of `rows` and `shares`; of one column."""
     cap: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
