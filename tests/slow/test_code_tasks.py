@@ -18,12 +18,13 @@ from curricle.experiments.code_tasks import evaluate_task
 
 pytestmark = pytest.mark.slow
 
+PATIENT = 60
+"""Seconds: what is asked is whether a reference is right. MBPP/123 adds numbers for about three seconds, or ten."""
 MATCH = "returned an object that is no plain value: Match"
 """Three sanitized references return what re gives them; a value from inside the sandbox is plain or nothing."""
-NOT_PASSING = {
-    "mbpp": {"MBPP/123": ("timeout", "no result after 3 s")},
+NOT_PASSING: dict[str, dict[str, tuple[str, str]]] = {
+    "mbpp": {},
     "mbpp-sanitized": {
-        "MBPP/123": ("timeout", "no result after 3 s"),
         "MBPP/737": ("failed", MATCH),
         "MBPP/787": ("failed", MATCH),
         "MBPP/794": ("failed", MATCH),
@@ -60,7 +61,7 @@ def test_every_canonical_solution_of_humaneval_passes(shared_data: Path, tmp_pat
     curricle.prepare("humaneval", shared_data / "humaneval", tmp_path / "data")
     file = references(tmp_path / "data" / "test_problems.jsonl", tmp_path / "c.jsonl")
     for data in (shared_data / "humaneval", tmp_path / "data"):
-        result = evaluate_task("humaneval", predictions=file, data=data)
+        result = evaluate_task("humaneval", predictions=file, data=data, seconds=PATIENT)
         assert [verdict for verdict in result.verdicts if not verdict.passed] == []
         assert (len(result.verdicts), result.metrics) == (164, {"pass@1": 1.0})
 
@@ -72,7 +73,7 @@ def test_references_of_mbpp_that_do_not_pass_are_known(
     curricle.prepare(task, shared_data / "mbpp", tmp_path / "data")
     ran, found = 0, {}
     for problems in sorted((tmp_path / "data").glob("*_problems.jsonl")):
-        result = evaluate_task(problems, predictions=references(problems, tmp_path / "c.jsonl"))
+        result = evaluate_task(problems, predictions=references(problems, tmp_path / "c.jsonl"), seconds=PATIENT)
         ran += len(result.verdicts)
         found |= {one.task_id: (one.outcome, one.evidence) for one in result.verdicts if not one.passed}
     assert ran == number
