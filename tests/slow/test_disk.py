@@ -127,6 +127,28 @@ def test_no_space_for_the_cache(small_disk: Path, tmp_path: Path, pages: int) ->
     assert not list(small_disk.rglob("*.tmp"))
 
 
+@pytest.mark.parametrize("pages", [0, 1, 3])
+def test_no_space_for_an_index(small_disk: Path, tmp_path: Path, pages: int) -> None:
+    """Nor for the rows that `select` writes, where there is an index: each takes more pages than these."""
+    data, out = small_disk / "rows.jsonl", small_disk / "chosen.jsonl"
+    data.write_text("".join(f'{{"ok":{str(i % 3 == 0).lower()},"text":"{i:030}"}}\n' for i in range(5000)))
+    index = ("index", str(data), "--columns", "ok")
+    select = ("select", str(data), "--where", "ok=true", "-o", str(out))
+    for arguments in (index, select):
+        before = {path.name for path in small_disk.iterdir()}
+        filler = leave(small_disk, pages * PAGE)
+        log = tmp_path / arguments[0]
+        code = finish(start(command_line, small_disk, *arguments, said=log), log)
+        told = log.read_text().splitlines()
+        assert code == 2, told
+        assert "no space left" in told[-1].lower()
+        filler.unlink()
+        assert {path.name for path in small_disk.iterdir()} == before
+        complete(command_line, small_disk, *arguments, said=log)
+        assert {path.name for path in small_disk.iterdir()} > before
+    assert len(out.read_text().splitlines()) == 1667
+
+
 def with_cache(cache: Path, folder: Path) -> None:
     os.environ["CURRICLE_CACHE"] = str(cache)
     command_line(folder, *TRAIN)

@@ -80,6 +80,15 @@ def test_mbpp(tmp_path: Path, file: str) -> None:
     assert rows(done.files["prompt"]) == []
 
 
+def test_the_splits_of_mbpp_are_those_of_its_authors(tmp_path: Path) -> None:
+    """1 to 10 are shown in prompts, 11 to 510 are the test, 511 to 600 valid, 601 to 974 train."""
+    ends = {"prompt": [1, 10], "test": [11, 510], "valid": [511, 600], "train": [601, 974]}
+    published = [ADD | {"task_id": number, "text": f"Task {number}."} for both in ends.values() for number in both]
+    done = prepared(tmp_path, "mbpp", "mbpp.jsonl", lines(*published))
+    found = {split: [one.task_id for one in read_problems(path)] for split, path in done.problems.items()}
+    assert found == {split: [f"MBPP/{number}" for number in both] for split, both in ends.items()}
+
+
 def test_sanitized_mbpp_brings_its_imports(tmp_path: Path) -> None:
     done = prepared(tmp_path, "mbpp-sanitized", "sanitized-mbpp.json", json.dumps([SANITIZED]))
     [found] = read_problems(done.problems["train"])
