@@ -103,8 +103,10 @@ def test_verdicts_that_are_there_are_not_made_again(problems: Path, tmp_path: Pa
     assert result.metrics == {"pass@1": 0.5}
 
 
-@pytest.mark.parametrize("change", ["limit", "program", "test"])
-def test_a_verdict_stands_for_its_program_tests_and_limits(change: str, problems: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["limit", "program", "test", "python", "isolation"])
+def test_a_verdict_stands_for_what_it_was_made_of_and_in(
+    change: str, problems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file, out = written(tmp_path / "c.jsonl", GOOD), tmp_path / "out"
     evaluate_task(problems, predictions=file, output=out, workers=1)
     rows = [row | {"evidence": "old"} for row in lines(out / "verdicts.jsonl")]
@@ -112,6 +114,10 @@ def test_a_verdict_stands_for_its_program_tests_and_limits(change: str, problems
     options: dict[str, Any] = {}
     if change == "limit":
         options = {"seconds": 2.0}
+    elif change == "python":
+        monkeypatch.setattr("platform.python_version", lambda: "3.0.0")
+    elif change == "isolation":
+        options = {"unsafe_execution": True}
     elif change == "program":
         file = written(tmp_path / "c.jsonl", [{**row, "completion": row["completion"] + "# more\n"} for row in GOOD])
     else:
@@ -120,6 +126,16 @@ def test_a_verdict_stands_for_its_program_tests_and_limits(change: str, problems
     evaluate_task(problems, predictions=file, output=out, workers=1, **options)
     old = [row["evidence"] == "old" for row in lines(out / "verdicts.jsonl")]
     assert old == ([True, False, True] if change == "test" else [False] * 3)
+
+
+@pytest.mark.parametrize("damage", [b"{\x00", b"5", b"", b"{}", b'{"task_id": "t/0"}'])
+def test_a_damaged_verdict_is_named(damage: bytes, problems: Path, tmp_path: Path) -> None:
+    file, out = written(tmp_path / "c.jsonl", GOOD), tmp_path / "out"
+    evaluate_task(problems, predictions=file, output=out, workers=1)
+    first, _, last = (out / "verdicts.jsonl").read_bytes().splitlines()
+    (out / "verdicts.jsonl").write_bytes(b"\n".join([first, damage, last, b""]))
+    with pytest.raises(DataError, match=r"verdicts\.jsonl:2: this line is damaged and no verdict; remove it"):
+        evaluate_task(problems, predictions=file, output=out, workers=1)
 
 
 @pytest.mark.parametrize(

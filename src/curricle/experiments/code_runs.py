@@ -2,12 +2,14 @@
 
     {"task_id": "HumanEval/0", "sample": 0, "outcome": "passed", "evidence": "", "seconds": 0.01, "rule": "...", ...}
 
-`run` names the program, its tests and the limits: a verdict that is there stands for the same three only.
+`run` names the program, its tests, the limits, the Python and whether it was isolated: a verdict that is there stands
+for the same five only.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 import orjson
 
 from ..data.problems import Asserts, Problem
+from ..errors import DataError
 from ..evaluation.config import PassAtK
 from ..evaluation.programs import Extracted, extract, helpers
 from ..runtime.files import atomic_file
@@ -61,6 +64,10 @@ class Bounds:
         with Sandbox(self.limits, 1, self.unsafe) as box:
             return [f"{layer.name}: {layer.note}" for layer in box.layers]
 
+    def circumstances(self) -> list[object]:
+        """What a verdict depends on beside the program and its tests. With `unsafe` isolation may be there or not."""
+        return [asdict(self.limits), platform.python_version(), self.layers() if self.unsafe else "isolated"]
+
 
 def bounds_of(entry: PassAtK, workers: int | None = None, unsafe: bool = False) -> Bounds:
     return Bounds(Limits(seconds=entry.seconds, memory_mib=entry.memory_mib), workers, unsafe)
@@ -78,8 +85,9 @@ def judge(
 ) -> list[Judged]:
     """A verdict on every completion, in their order."""
     programs = [_program(problems[one.task_id], one) for one in completions]
+    circumstances = bounds.circumstances()
     names = [
-        fingerprint(found.program, _tested(problems[one.task_id]), asdict(bounds.limits))
+        fingerprint(found.program, _tested(problems[one.task_id]), circumstances)
         for one, found in zip(completions, programs, strict=True)
     ]
     done = _found(path, completions, names) if path is not None else {}
@@ -140,15 +148,25 @@ def _found(path: Path, completions: Sequence[Completion], names: Sequence[str]) 
     if not path.exists():
         return {}
     lines = path.read_bytes().split(b"\n")[:-1]  # a kill may have left the last one half written
-    rows = {(row["task_id"], row["sample"]): Judged(**row) for row in map(orjson.loads, lines)}
+    rows = dict(_row(path, number, line) for number, line in enumerate(lines, 1))
     places = {(one.task_id, one.sample): i for i, one in enumerate(completions)}
     done = {places[key]: row for key, row in rows.items() if key in places and row.run == names[places[key]]}
     if done and len(done) < len(completions):
         say(f"{path}: {len(done):,} of {len(completions):,} verdicts are there, going on with the rest")
     if rows and not done:
-        say(f"{path}: verdicts on other programs or by other limits; they are made anew")
+        say(f"{path}: verdicts on other programs, or by other limits, Python or isolation; they are made anew")
     _write(path, list(done.values()))
     return done
+
+
+def _row(path: Path, number: int, line: bytes) -> tuple[tuple[str, int], Judged]:
+    try:
+        row = Judged(**orjson.loads(line))
+        return (str(row.task_id), int(row.sample)), row
+    except (ValueError, TypeError):
+        raise DataError(
+            f"{path}:{number}: this line is damaged and no verdict; remove it, and its program is run again"
+        ) from None
 
 
 def _write(path: Path, verdicts: Sequence[Judged]) -> None:
