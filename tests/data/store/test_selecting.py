@@ -186,6 +186,7 @@ def test_more_rows_than_there_are(store: Store) -> None:
         ({"shares": {"source": {"cf": 0.5, "acm": 0.5}}}, "no row of .* has `source` 'acm'"),
         ({"shares": {"problem": "equal", "level": "equal", "rating": "equal"}}, "more than 32,767 combinations"),
         ({"counts": {"ok": {"true": 1}, "level": {"1": 1}}}, "counts of 2 columns"),
+        ({"counts": {"ok": {"true": 0, "false": 0}}}, "counts of `ok` ask for no row; give at least one"),
         ({"counts": {"ok": {"true": 1}}, "rows": 3}, "leave out `rows` and `shares`"),
     ],
 )

@@ -198,6 +198,20 @@ def test_a_broken_index_is_made_anew(data: Path, keep: int, capsys: pytest.Captu
     assert indexed(capsys) == 1
 
 
+@pytest.mark.parametrize("part", [b'"arrays"', b'"at"', b'"dtype"', b'"num_rows":3', b'"is_correct"', b'"kinds"'])
+def test_an_index_with_a_damaged_header_is_made_anew(
+    data: Path, part: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_store(data, COLUMNS)
+    side = data.with_name(data.name + ENDING)
+    held = side.read_bytes()
+    assert part in held
+    side.write_bytes(held.replace(part, part[:-1] + bytes([part[-1] ^ 1]), 1))
+    indexed(capsys)
+    assert open_store(data, COLUMNS).num_rows == 3000
+    assert indexed(capsys) == 1
+
+
 def test_a_folder_for_the_index(data: Path, tmp_path: Path) -> None:
     open_store(data, folder=tmp_path / "kept" / "here")
     assert (tmp_path / "kept" / "here" / (data.name + ENDING)).is_file()

@@ -1,6 +1,6 @@
 """The side file: columns beside a data file, written once, mapped ever after.
 
-    curricle-index 1\\n | length of the header | header, JSON | column | column | ...
+    curricle-index 2\\n | length of the header | its hash | header, JSON | column | column | ...
 
 The header says what the data file was (size, time, hash of samples), and where each column lies; columns begin at
 multiples of 64 bytes. It is one file, so that whoever maps it has columns that belong together.
@@ -26,8 +26,9 @@ from ...runtime.fingerprint import fingerprint
 from .columns import Array, Kind
 
 ENDING = ".curricle-index"
-_MAGIC = b"curricle-index 1\n"
+_MAGIC = b"curricle-index 2\n"
 _ALIGN = 64
+_HASH = 32
 _NUM_SAMPLES, _SAMPLE = 16, 1 << 12
 
 
@@ -80,7 +81,7 @@ def write(path: Path, contents: Contents) -> None:
         }
     )
     with atomic_file(path, "wb") as handle:
-        handle.write(_MAGIC + len(header).to_bytes(8, "little") + header)
+        handle.write(_MAGIC + len(header).to_bytes(8, "little") + hashlib.sha256(header).digest() + header)
         handle.write(bytes(-handle.tell() % _ALIGN))
         for values in contents.arrays.values():
             handle.write(values.data.cast("B") if len(values) else b"")
@@ -88,14 +89,17 @@ def write(path: Path, contents: Contents) -> None:
 
 
 def read(path: Path) -> Contents | None:
-    """An index, mapped; None when there is none, or none of this form, or only a part of one."""
+    """An index, mapped; None when there is none, or none of this form, or a part or a damaged one."""
     try:
         with open(path, "rb") as handle:
             if handle.read(len(_MAGIC)) != _MAGIC:
                 return None
             length = int.from_bytes(handle.read(8), "little")
-            header = orjson.loads(handle.read(length))
-            start = -(-(len(_MAGIC) + 8 + length) // _ALIGN) * _ALIGN
+            digest, written = handle.read(_HASH), handle.read(min(length, os.fstat(handle.fileno()).st_size))
+            if hashlib.sha256(written).digest() != digest:
+                return None
+            header = orjson.loads(written)
+            start = -(-(len(_MAGIC) + 8 + _HASH + length) // _ALIGN) * _ALIGN
             if os.fstat(handle.fileno()).st_size != start + header["bytes"]:
                 return None
             mapped = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)

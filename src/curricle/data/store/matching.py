@@ -130,7 +130,9 @@ def cells_of(store: Store, selection: Selection, passed_n: npt.NDArray[np.bool_]
     if selection.counts:
         [(name, counts)] = selection.counts.items()
         total = sum(counts.values())
-        bins = {name: {value: count / max(total, 1) for value, count in counts.items()}}
+        if not total:
+            raise RecipeError(f"counts of `{name}` ask for no row; give at least one of its values a number above 0")
+        bins = {name: {value: count / total for value, count in counts.items()}}
     else:
         bins = {
             name: _equal(store, name, passed_n) if given == "equal" else dict(given)
