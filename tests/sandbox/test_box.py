@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -115,6 +118,39 @@ def test_programs(box: Sandbox, code: str, expected: tuple[str, str]) -> None:
     assert (verdict.outcome, verdict.evidence) == expected
 
 
+@pytest.mark.parametrize(
+    ("code", "tests"),
+    [
+        ("raise ValueError(SPOIL)", StdinTests([("", "")])),
+        ("print(SPOIL)", StdinTests([("", "")])),
+        ("def f(x): raise ValueError(SPOIL)", PythonTests("f(1)")),
+        ("def f(x): return SPOIL", PythonTests("assert f(1) == 2")),
+        ("class E(Exception): pass\nE.__name__ = SPOIL\ndef f(x): raise E", PythonTests("f(1)")),
+    ],
+)
+def test_evidence_spells_out_what_a_terminal_would_obey(
+    box: Sandbox, code: str, tests: PythonTests | StdinTests
+) -> None:
+    spoil = "SPOIL = '\\x1b[2J\\x07\\x9b1m\\u202e'\n"
+    verdict = judged(box, spoil + code, tests)
+    assert verdict.outcome == "failed"
+    assert r"\x1b[2J\x07\x9b1m\u202e" in verdict.evidence
+    assert verdict.evidence.isprintable()
+
+
+@pytest.mark.parametrize("told", ["5", "[" * 4000, "[1]", "{"])
+def test_what_a_program_died_of_may_be_nonsense(box: Sandbox, told: str) -> None:
+    code = f"""
+import os
+for fd in range(3, 32):
+    try: os.write(fd, b'{told}')
+    except OSError: pass
+os._exit(1)
+"""
+    verdict = judged(box, code, StdinTests([("", "")]))
+    assert (verdict.outcome, verdict.evidence) == ("crashed", "case 1 of 1: ended in disorder")
+
+
 def test_large_inputs_and_unicode(box: Sandbox) -> None:
     text = "나" * 300_000
     assert judged(box, "print(len(input()))", StdinTests([(text, "300000")])).passed
@@ -156,3 +192,73 @@ def test_layers_of_a_box_are_among_those_of_the_machine(box: Sandbox) -> None:
 def test_limits_that_make_no_sense(wrong: dict[str, int]) -> None:
     with pytest.raises(RecipeError, match=next(iter(wrong))):
         Limits(**wrong)
+
+
+# --- workers and examiners that die
+
+
+def leaves(pid: int) -> list[int]:
+    """The processes below one that have none below them: examiners, and what runs."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(
+                stat.read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()[1]
+            )
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    below, found = [pid], []
+    for one in below:
+        children = [child for child, parent in parents.items() if parent == one]
+        below += children
+        found += [] if children or one == pid else [one]
+    return found
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+ADD = Job("it", "def f(x): return x + 1", PythonTests("assert f(1) == 2", "f"))
+SLOW = Job("slow", "import time\ntime.sleep(1)\nprint(1)", StdinTests([("", "1")]))
+SLOW_TESTS = Job("slow", "import time\ndef f(x): time.sleep(1); return x", PythonTests("assert f(1) == 1", "f"))
+
+
+def test_an_examiner_that_died_between_two_jobs_is_replaced(box: Sandbox) -> None:
+    with Sandbox(box.limits, workers=1) as one:
+        assert [verdict.passed for verdict in one.run([ADD])] == [True]
+        [worker] = one._workers
+        [examiner] = leaves(worker._process.pid)
+        os.kill(examiner, signal.SIGKILL)
+        wait_for(lambda: examiner not in leaves(worker._process.pid))
+        assert [(verdict.outcome, verdict.evidence) for verdict in one.run([ADD, ADD])] == [("passed", "")] * 2
+        assert one._workers == [worker]
+
+
+def test_a_worker_that_died_between_two_jobs_is_replaced(box: Sandbox) -> None:
+    for job in (ADD, SLOW):
+        with Sandbox(box.limits, workers=1) as one:
+            assert next(one.run([ADD])).passed
+            [worker] = one._workers
+            os.kill(worker._process.pid, signal.SIGKILL)
+            worker._process.wait()
+            assert next(one.run([job])).passed
+
+
+@pytest.mark.parametrize("job", [SLOW, SLOW_TESTS], ids=["a program", "tests"])
+@pytest.mark.parametrize(("kills", "outcome"), [(1, "passed"), (2, "crashed")])
+def test_a_job_may_lose_its_worker_once(box: Sandbox, job: Job, kills: int, outcome: str) -> None:
+    with Sandbox(box.limits, workers=1) as one:
+        running = one._pool.submit(one._judge, job)
+        processes = 1 if isinstance(job.tests, StdinTests) else 2
+        for _ in range(kills):
+            [worker] = one._workers
+            wait_for(lambda worker=worker: len(leaves(worker._process.pid)) == processes)  # type: ignore[misc]
+            time.sleep(0.1)
+            os.kill(worker._process.pid, signal.SIGKILL)
+            wait_for(lambda worker=worker: one._workers != [worker])  # type: ignore[misc]
+        assert running.result().outcome == outcome
+        assert next(one.run([ADD])).passed

@@ -14,7 +14,7 @@ from ..errors import RunError
 from . import verdicts
 from .config import Job, Limits, PythonTests, StdinTests, Verdict
 from .plan import Plan, SandboxUnavailable, describe_machine, make_plan
-from .worker import Worker
+from .worker import Worker, WorkerEnded
 
 LONGEST_CODE = 1 << 20
 _AHEAD = 16
@@ -80,15 +80,36 @@ class Sandbox:
             return Verdict(job.id, "refused", refused)
         worker = self._idle.get()
         try:
-            if isinstance(job.tests, PythonTests):
-                work = {
-                    "code": job.code, "tests": job.tests.code, "given": job.tests.given,
-                    "entry_point": job.tests.entry_point,
-                }  # fmt: skip
-                return verdicts.of_tests(job.id, worker.run_sample(work), self.limits)
-            return self._judge_cases(job, job.tests, worker)
+            for _ in range(2):
+                try:
+                    return self._judge_in(worker, job)
+                except WorkerEnded:
+                    worker = self._replace(worker)
+            return Verdict(job.id, "crashed", "it ended the worker it ran in, twice")
         finally:
             self._idle.put(worker)
+
+    def _replace(self, ended: Worker) -> Worker:
+        """A new worker in the place of one that ended or hangs."""
+        ended.close()
+        try:
+            worker = Worker(self._plan)
+        except (SandboxUnavailable, OSError) as error:
+            raise RunError(
+                f"a worker of the sandbox ended, and no other can be started ({error}); run the same again, with fewer "
+                "workers if memory is short"
+            ) from None
+        self._workers[self._workers.index(ended)] = worker
+        return worker
+
+    def _judge_in(self, worker: Worker, job: Job) -> Verdict:
+        if isinstance(job.tests, PythonTests):
+            work = {
+                "code": job.code, "tests": job.tests.code, "given": job.tests.given,
+                "entry_point": job.tests.entry_point,
+            }  # fmt: skip
+            return verdicts.of_tests(job.id, worker.run_sample(work), self.limits)
+        return self._judge_cases(job, job.tests, worker)
 
     def _judge_cases(self, job: Job, tests: StdinTests, worker: Worker) -> Verdict:
         """Case after case, until one fails."""

@@ -18,7 +18,7 @@ def of_tests(id: str, run: Run, limits: Limits) -> Verdict:
     try:
         said = json.loads(run.said)
         outcome = _OUTCOMES[_OUTCOMES.index(said["outcome"])]
-        evidence = str(said["evidence"])
+        evidence = _plain(str(said["evidence"]))
     except (ValueError, KeyError, TypeError):
         return Verdict(id, "crashed", "the process of the tests ended", run.seconds)
     if outcome == "crashed" and run.end != -signal.SIGKILL:  # which is how what still runs at the verdict is ended
@@ -48,10 +48,15 @@ def _told(said: bytes) -> tuple[Outcome, str]:
     """The exception a program died of, as its process tells it: it can only make a failure another failure."""
     try:
         nearest, own, text = (str(part) for part in json.loads(said))
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         return "crashed", "ended in disorder"
     outcome: Outcome = "memory" if nearest == "MemoryError" else "failed"
-    return outcome, " ".join(f"{own}: {text}".split())[:400]
+    return outcome, _plain(" ".join(f"{own}: {text}".split())[:400])
+
+
+def _plain(text: str) -> str:
+    """Text of a sample that a terminal may show: what would move its cursor, recolour or reorder it is spelled out."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _lines(text: str) -> list[str]:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import RunError
 from .cgroups import Groups
 from .channel import Channel, Closed
 from .plan import MINIMAL, NOBODY, Plan, SandboxUnavailable, python
@@ -47,6 +46,10 @@ class Run:
     too_long: bool
     """It was ended because it printed too much."""
     seconds: float
+
+
+class WorkerEnded(Exception):
+    """The worker is gone or hangs, and what ran in it with it."""
 
 
 class Worker:
@@ -87,15 +90,13 @@ class Worker:
 
     def run_sample(self, work: dict[str, Any]) -> Run:
         """A sample in a process of its own, its tests in the examiner's, and a channel between the two."""
-        examiner = self._open_examiner()
-        start = time.monotonic()
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            socket.send_fds(self._control, [SAMPLE], [ours.fileno()])
-            socket.send_fds(examiner, [EXAMINE], [theirs.fileno()])
-            Channel(examiner.fileno()).send(work)
+            examiner = self._examine(work, theirs)
+            start = time.monotonic()
+            self._tell(SAMPLE, ours.fileno())
         late = not _readable(examiner, start + self._plan.limits.seconds)
-        self._control.sendall(KILL)
+        self._tell(KILL)
         end = self._end()
         said = b""
         if _readable(examiner, time.monotonic() + _GRACE_SECONDS):
@@ -107,6 +108,18 @@ class Worker:
             self._close_examiner()
         return Run(said, b"", end, late, False, time.monotonic() - start)
 
+    def _examine(self, work: dict[str, Any], sample: socket.socket) -> socket.socket:
+        """Hand a job to the examiner; to a new one if it has died since the last."""
+        for _ in range(2):
+            examiner = self._open_examiner()
+            try:
+                socket.send_fds(examiner, [EXAMINE], [sample.fileno()])
+                Channel(examiner.fileno()).send(work)
+                return examiner
+            except (OSError, Closed):
+                self._close_examiner()
+        raise WorkerEnded
+
     def _open_examiner(self) -> socket.socket:
         """The process of the tests; a new one now and then, so that no test's traces pile up."""
         if self._examiner is not None and self._examined >= _EXAMINED_MOST:
@@ -115,8 +128,9 @@ class Worker:
             self._examiner, theirs = socket.socketpair()
             timeout = struct.pack("ll", int(_KILL_SECONDS), 0)
             self._examiner.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+            self._examiner.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
             with theirs:
-                socket.send_fds(self._control, [EXAMINER], [theirs.fileno()])
+                self._tell(EXAMINER, theirs.fileno())
             self._examined = 0
         self._examined += 1
         return self._examiner
@@ -134,8 +148,7 @@ class Worker:
         status, status_end = os.pipe()
         try:
             with _in_memory(code) as source, _in_memory(inputs) as given:
-                files = [source.fileno(), given.fileno(), output_end, status_end]
-                socket.send_fds(self._control, [PROGRAM], files)
+                self._tell(PROGRAM, source.fileno(), given.fileno(), output_end, status_end)
             os.close(output_end)
             os.close(status_end)
             output_end = status_end = -1
@@ -164,20 +177,24 @@ class Worker:
             too_long = len(kept) > most
             late = limit <= time.monotonic()
         if late or too_long:
-            self._control.sendall(KILL)
+            self._tell(KILL)
         end = self._end()
         if not late and not too_long:
             kept += _rest(output, most + 1 - len(kept))
             too_long = len(kept) > most
         return bytes(kept), end, late, too_long
 
+    def _tell(self, letter: bytes, *files: int) -> None:
+        try:
+            socket.send_fds(self._control, [letter], files)
+        except OSError:
+            raise WorkerEnded from None
+
     def _end(self) -> int:
         """How the process ended, from the worker, which waits for it."""
         said = self._line(time.monotonic() + _KILL_SECONDS)
         if "end" not in said:
-            raise RunError(
-                "a worker of the sandbox ended or hangs; run the same again, with fewer workers if memory is short"
-            )
+            raise WorkerEnded
         return int(said["end"][0])
 
     def _line(self, limit: float) -> dict[str, Any]:
@@ -185,7 +202,10 @@ class Worker:
         said = bytearray()
         while not said.endswith(b"\n"):
             ready, _, _ = select.select([self._control], [], [], max(limit - time.monotonic(), 0))
-            part = self._control.recv(4096) if ready else b""
+            try:
+                part = self._control.recv(4096) if ready else b""
+            except ConnectionError:
+                part = b""
             if not part:
                 return {}
             said += part
