@@ -56,7 +56,7 @@ FILES = [
     _program("read users", "open('/etc/passwd').read()", ABSENT),
     _program("read the process table", "import os; os.listdir('/proc')", ABSENT),
     _program("read the parent's environment", "open('/proc/1/environ').read()", ABSENT),
-    _program("go by the root of a process", "open('/proc/self/root/etc/passwd').read()", ABSENT),
+    _program("go by the root of a process", "open('/proc/self/{}/etc/passwd'.format('root')).read()", ABSENT),
     _program("read system settings", "import os; os.listdir('/sys')", ABSENT),
     _program(
         "write into the library", "import os; open(os.__file__, 'a').write('print(1)')", "OSError|PermissionError"

@@ -7,50 +7,58 @@ from typing import Annotated, Any
 
 import typer
 
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="dialogsum, personachat, codecontests, mbpp, mbpp-sanitized, humaneval or contest."
+    ),
+]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to write the files of each split into.")]
+Source = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="SOURCE", help="The folder with the data set as it was published; contest has none, it is made."
+    ),
+]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option("--tokenizer", metavar="MODEL", help="Leave out programs that are too long for this tokenizer."),
+]
+MaxLength = Annotated[
+    int | None, typer.Option("--max-length", metavar="N", help="The most tokens, with the chat template; 2048.")
+]
+ChatTemplate = Annotated[
+    str | None,
+    typer.Option("--chat-template", metavar="NAME", help="The template, for a tokenizer without: chatml or a file."),
+]
+Python2 = Annotated[
+    str | None,
+    typer.Option("--python2", metavar="HOW", help="Python 2 of codecontests: parse (as Python 3), apart or drop."),
+]
+Difficulty = Annotated[
+    str | None,
+    typer.Option("--difficulty", metavar="SCALE", help="Of codecontests: rating (1 to 11) or published."),
+]
+Tests = Annotated[
+    str | None,
+    typer.Option("--tests", metavar="WHICH", help="Of codecontests: all, or published without generated ones."),
+]
+NumRows = Annotated[int | None, typer.Option("--rows", metavar="N", help="Of contest: solutions to train on; 4000.")]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Of contest: which problems; 0.")]
+
 
 def prepare(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME", help="dialogsum, personachat, codecontests, mbpp, mbpp-sanitized, humaneval or contest."
-        ),
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write the files of each split into.")],
-    source: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="SOURCE", help="The folder with the data set as it was published; contest has none, it is made."
-        ),
-    ] = None,
-    tokenizer: Annotated[
-        str | None,
-        typer.Option("--tokenizer", metavar="MODEL", help="Leave out programs that are too long for this tokenizer."),
-    ] = None,
-    max_length: Annotated[
-        int | None, typer.Option("--max-length", metavar="N", help="The most tokens, with the chat template; 2048.")
-    ] = None,
-    chat_template: Annotated[
-        str | None,
-        typer.Option(
-            "--chat-template", metavar="NAME", help="The template, for a tokenizer without: chatml or a file."
-        ),
-    ] = None,
-    python2: Annotated[
-        str | None,
-        typer.Option("--python2", metavar="HOW", help="Python 2 of codecontests: parse (as Python 3), apart or drop."),
-    ] = None,
-    difficulty: Annotated[
-        str | None,
-        typer.Option("--difficulty", metavar="SCALE", help="Of codecontests: rating (1 to 11) or published."),
-    ] = None,
-    tests: Annotated[
-        str | None,
-        typer.Option("--tests", metavar="WHICH", help="Of codecontests: all, or published without generated ones."),
-    ] = None,
-    rows: Annotated[
-        int | None, typer.Option("--rows", metavar="N", help="Of contest: solutions to train on; 4000.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of contest: which problems; 0.")] = None,
+    name: Name,
+    output: Output,
+    source: Source = None,
+    tokenizer: Tokenizer = None,
+    max_length: MaxLength = None,
+    chat_template: ChatTemplate = None,
+    python2: Python2 = None,
+    difficulty: Difficulty = None,
+    tests: Tests = None,
+    rows: NumRows = None,
+    seed: Seed = None,
 ) -> None:
     """Turn a published data set into files a recipe reads.
 
