@@ -103,7 +103,6 @@ def run_all(
     what: str, problems: Problems, ks: Sequence[int], written: Written, bounds: Bounds, folder: Path | None
 ) -> CodeEvaluation:
     """Verdicts on all that was written, and what they come to; the files are kept where there is a folder."""
-    layers = bounds.layers()
     _figures(problems, ks, Counter(one.task_id for one in written.completions), Counter())  # too few samples for a k?
     verdicts: list[Judged] = []
     if is_main():
@@ -118,7 +117,7 @@ def run_all(
         "samples": sorted(set(samples.values())),
         **written.about,
         "limits": asdict(bounds.limits),
-        "sandbox": layers,
+        "sandbox": bounds.layers,
         "unsafe_execution": bounds.unsafe,
         "outcomes": _tally(judged.outcome for judged in verdicts),
         "rules": _tally(judged.rule for judged in verdicts),

@@ -12,6 +12,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import orjson
@@ -59,6 +60,7 @@ class Bounds:
     def sandbox(self) -> Sandbox:
         return Sandbox(self.limits, self.workers or os.cpu_count() or 1, self.unsafe)
 
+    @cached_property
     def layers(self) -> list[str]:
         """What keeps programs from files and network here. Where nothing does, this is the error that says so."""
         with Sandbox(self.limits, 1, self.unsafe) as box:
@@ -66,7 +68,7 @@ class Bounds:
 
     def circumstances(self) -> list[object]:
         """What a verdict depends on beside the program and its tests. With `unsafe` isolation may be there or not."""
-        return [asdict(self.limits), platform.python_version(), self.layers() if self.unsafe else "isolated"]
+        return [asdict(self.limits), platform.python_version(), self.layers if self.unsafe else "isolated"]
 
 
 def bounds_of(entry: PassAtK, workers: int | None = None, unsafe: bool = False) -> Bounds:

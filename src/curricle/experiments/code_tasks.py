@@ -53,7 +53,7 @@ def evaluate_task(
     entry = _entry(problems, sampling, style, of_file=predictions is not None)
     bounds = bounds_of(entry, workers, unsafe_execution)
     if not only_generate:
-        bounds.layers()  # that programs cannot be run is said before any is written
+        _ = bounds.layers  # that programs cannot be run is said before any is written
     with _folder(output) as folder:
         if predictions is not None:
             written = _read(Path(predictions), problems, style, entry, allow_missing)

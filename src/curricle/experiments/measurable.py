@@ -31,7 +31,7 @@ def refuse_unmeasurable(material: Material) -> None:
             from .code_runs import bounds_of
 
             find_problems(entry.problems)
-            bounds_of(entry).layers()
+            _ = bounds_of(entry).layers  # says so if programs cannot be run here
         if isinstance(entry, Perplexity) and entry.context is not None:
             config = model_settings(settings.model, material.tokenizer).get_text_config()
             limit = getattr(config, "max_position_embeddings", None)

@@ -6,7 +6,7 @@ import json
 import queue
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -43,17 +43,15 @@ class Sandbox:
         if workers < 1:
             raise RunError(f"{workers} workers: give at least 1")
         self.limits = limits or Limits()
-        self._plan, first = _first_worker(self.limits, unsafe)
-        self._workers = [first]
-        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sandbox")
         try:
-            self._workers += [Worker(self._plan) for _ in range(workers - 1)]
+            self._plan, self._workers = _strongest(self.limits, unsafe, workers, self._pool)
         except BaseException:
-            self._close_workers()
+            self._pool.shutdown()
             raise
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="sandbox")
 
     @property
     def layers(self) -> list[Layer]:
@@ -125,11 +123,7 @@ class Sandbox:
     def close(self) -> None:
         """End every worker and what runs in it."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._close_workers()
-
-    def _close_workers(self) -> None:
-        for worker in self._workers:
-            worker.close()
+        _close(self._workers)
 
     def __enter__(self) -> Sandbox:
         return self
@@ -151,24 +145,40 @@ def layers() -> list[Layer]:
         return _layers_of(make_plan(limits, namespaces=False), str(error))
 
 
-def _first_worker(limits: Limits, unsafe: bool) -> tuple[Plan, Worker]:
-    """The strongest isolation that works here."""
+def _strongest(limits: Limits, unsafe: bool, number: int, pool: ThreadPoolExecutor) -> tuple[Plan, list[Worker]]:
+    """The strongest isolation that works here, and workers in it."""
     plan = make_plan(limits, namespaces=True)
     try:
-        return plan, Worker(plan)
+        return plan, _open(plan, number, pool)
     except (SandboxUnavailable, OSError) as error:
         why = str(error)
     plan = make_plan(limits, namespaces=False)
     if _isolates(plan):
-        return plan, Worker(plan)
+        return plan, _open(plan, number, pool)
     if unsafe:
         plan = make_plan(limits, namespaces=False, isolated=False)
-        return plan, Worker(plan)
+        return plan, _open(plan, number, pool)
     raise SandboxUnavailable(
         f"nothing here ({describe_machine()}) keeps the code that is to run from your files and network (namespaces: "
         f"{why}; Landlock: version {plan.landlock} of at least {_MEANS_OF_FILES}). Run on Linux where user namespaces "
         "are allowed, or in a container that you can afford to lose, with `unsafe=True` (--unsafe-execution)"
     )
+
+
+def _open(plan: Plan, number: int, pool: ThreadPoolExecutor) -> list[Worker]:
+    """That many workers, started side by side; all or none."""
+    starting = [pool.submit(Worker, plan) for _ in range(number)]
+    wait(starting)
+    failures = [error for future in starting if (error := future.exception())]
+    if failures:
+        _close([future.result() for future in starting if not future.exception()])
+        raise failures[0]
+    return [future.result() for future in starting]
+
+
+def _close(workers: list[Worker]) -> None:
+    for worker in workers:
+        worker.close()
 
 
 def _isolates(plan: Plan) -> bool:

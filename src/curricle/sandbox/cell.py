@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import _signal  # `signal` itself looks every number up in an enumeration: a quarter of a millisecond a process
 import os
 import resource
-import signal
 import sys
+from typing import TYPE_CHECKING
 
 from . import landlock, linux, seccomp
-from .plan import NOBODY, Plan
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 BOXES = "/box"
 FOLDER = BOXES + "/own"
@@ -28,14 +31,15 @@ class Cell:
         self.files = [self._rules.file] if self._rules else []
         """What the process to be confined must have open."""
         self._seconds = int(limits.seconds) + 2
-        self._bounds = [
+        self._processes = _THREADS + 4 * limits.processes
+        for kind, amount in (  # these bind the worker as well, and all it forks
             (resource.RLIMIT_AS, limits.memory_mib << 20),
             (resource.RLIMIT_FSIZE, limits.file_mib << 20),
             (resource.RLIMIT_NOFILE, 64),
-            (resource.RLIMIT_NPROC, _THREADS + 4 * limits.processes),
             (resource.RLIMIT_CORE, 0),
             (resource.RLIMIT_MEMLOCK, 0),
-        ]
+        ):
+            self._bound(kind, amount)
 
     def enter(self, folder: str, lasting: bool) -> None:
         """A fresh working folder; then nothing can be mounted, opened elsewhere, called or gained any more.
@@ -46,20 +50,21 @@ class Cell:
             linux.unshare(linux.NEWNS)
             linux.mount("box", folder, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, self._mount_options)
         os.chdir(folder)
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for kind, amount in [*self._bounds, *([] if lasting else [(resource.RLIMIT_CPU, self._seconds)])]:
-            self._bound(kind, amount)
+        _signal.set_wakeup_fd(-1)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        self._bound(resource.RLIMIT_NPROC, self._processes)  # without namespaces it counts all of the user's
+        if not lasting:
+            self._bound(resource.RLIMIT_CPU, self._seconds)
         if self._plan.nobody:
             os.setgroups([])
-            os.setresgid(NOBODY, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, NOBODY)
+            os.setresgid(linux.NOBODY, linux.NOBODY, linux.NOBODY)
+            os.setresuid(linux.NOBODY, linux.NOBODY, linux.NOBODY)
         if sys.platform == "linux":
             self._give_up(folder)
 
     def _give_up(self, folder: str) -> None:
         if not self._plan.namespaces:
-            linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+            linux.prctl(linux.PR_SET_PDEATHSIG, _signal.SIGKILL)
         if not self._plan.nobody:  # changing from root to another user has done it
             linux.drop_capabilities()
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 from typing import Any
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
@@ -17,6 +16,9 @@ MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
 _CAPABILITIES_V3 = 0x20080522
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+
+NOBODY = 65534
+"""The user that the code is outside when the user is root: limits on processes bind everyone but root."""
 
 # No other thread runs here while a call is in progress, so the interpreter lock is kept and a child never waits for it.
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -49,7 +51,7 @@ def unmount(target: str) -> None:
 
 
 def pivot_root(new: str, old: str) -> None:
-    syscall(_PIVOT_ROOT[platform.machine()], os.fsencode(new), os.fsencode(old))
+    syscall(_PIVOT_ROOT[os.uname().machine], os.fsencode(new), os.fsencode(old))
 
 
 def prctl(option: int, value: Any = 0, more: Any = 0) -> None:

@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass
 from ..errors import RunError
 from . import cgroups, landlock, seccomp
 from .config import Limits
+from .linux import NOBODY
 
-NOBODY = 65534
-"""Who the code is outside when the user is root: limits on processes bind everyone but root."""
 MINIMAL = {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1", "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
 """The environment of a worker: nothing of the user's. Sets of text have one order, so a verdict can be repeated."""
 
@@ -55,11 +54,6 @@ class Plan:
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(text: str) -> Plan:
-        found = json.loads(text)
-        return Plan(**{**found, "limits": Limits(**found["limits"])})
 
 
 def make_plan(limits: Limits, namespaces: bool, isolated: bool = True) -> Plan:

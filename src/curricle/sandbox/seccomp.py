@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import platform
+import os
 import struct
 
 from . import linux
@@ -16,6 +16,7 @@ from . import linux
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _NEWEST = 463
+_LEAF = 4
 _NR, _ARCH, _ARG0_LOW = 0, 4, 16
 _CLONE_THREAD = 0x00010000
 _NEW_NAMESPACES = 0x7E020000
@@ -68,18 +69,18 @@ _REACH_OUT: dict[str, tuple[int | None, int | None]] = {
 
 
 def known_machine() -> bool:
-    return platform.machine() in _ARCHITECTURES
+    return os.uname().machine in _ARCHITECTURES
 
 
 def build_filter(may_fork: bool, alone: bool) -> bytes:
     """The program. `alone`: namespaces keep the machine out of sight; else what reaches out is denied as well."""
-    column = _COLUMN[platform.machine()]
+    column = _COLUMN[os.uname().machine]
     denied = {**_DENIED, **({} if may_fork else _FORKS), **({} if alone else _REACH_OUT)}
-    numbers = sorted(row[column] for row in denied.values() if row[column] is not None)  # type: ignore[type-var]
+    numbers = sorted(number for row in denied.values() if (number := row[column]) is not None)
     refuse = _ERRNO | errno.EPERM
     program = [
         _step(_LOAD, _ARCH),
-        _step(_EQUAL, _ARCHITECTURES[platform.machine()], 1, 0),
+        _step(_EQUAL, _ARCHITECTURES[os.uname().machine], 1, 0),
         _step(_RETURN, _KILL),
         _step(_LOAD, _NR),
         *_unless(_AT_LEAST, _NEWEST, _ERRNO | errno.ENOSYS),  # x86_64's second set of numbers lies above too
@@ -87,13 +88,22 @@ def build_filter(may_fork: bool, alone: bool) -> bytes:
             _EQUAL, _CLONE3[column], _ERRNO | errno.ENOSYS
         ),  # its flags lie in memory; the C library then uses clone
     ]
-    for number in numbers:
-        program += _unless(_EQUAL, number, refuse)  # type: ignore[arg-type]
-    program += [_step(_EQUAL, _CLONE[column], 1, 0), _step(_RETURN, _ALLOW), _step(_LOAD, _ARG0_LOW)]
-    program += _unless(_ANY_BIT, _NEW_NAMESPACES, refuse)
+    clone = [_step(_LOAD, _ARG0_LOW), *_unless(_ANY_BIT, _NEW_NAMESPACES, refuse)]
     if not may_fork:
-        program += [_step(_ANY_BIT, _CLONE_THREAD, 1, 0), _step(_RETURN, refuse)]
-    return b"".join([*program, _step(_RETURN, _ALLOW)])
+        clone += [_step(_ANY_BIT, _CLONE_THREAD, 1, 0), _step(_RETURN, refuse)]
+    clone.append(_step(_RETURN, _ALLOW))
+    program += [_step(_EQUAL, _CLONE[column], 0, len(clone)), *clone]
+    return b"".join([*program, *_refuse_all(numbers, refuse)])
+
+
+def _refuse_all(numbers: list[int], refuse: int) -> list[bytes]:
+    """A search tree. For every process the kernel tries the filter on each of its calls once, and at every call again,
+    so that going through the whole list would cost more than all other means together."""
+    if len(numbers) <= _LEAF:
+        return [step for number in numbers for step in _unless(_EQUAL, number, refuse)] + [_step(_RETURN, _ALLOW)]
+    half = len(numbers) // 2
+    low, high = _refuse_all(numbers[:half], refuse), _refuse_all(numbers[half:], refuse)
+    return [_step(_AT_LEAST, numbers[half], len(low), 0), *low, *high]
 
 
 class _Program(ctypes.Structure):

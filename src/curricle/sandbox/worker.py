@@ -19,7 +19,8 @@ from typing import Any
 
 from .cgroups import Groups
 from .channel import Channel, Closed
-from .plan import MINIMAL, NOBODY, Plan, SandboxUnavailable, python
+from .linux import NOBODY
+from .plan import MINIMAL, Plan, SandboxUnavailable, python
 from .protocol import EXAMINE, EXAMINER, KILL, PROGRAM, SAMPLE
 
 _SOURCE = str(Path(__file__).resolve().parents[2])

@@ -18,32 +18,36 @@ import json
 import os
 import random
 import select
-import shutil
 import signal
 import site
 import socket
 import sys
-import tempfile
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from . import linux
 from .cell import FOLDER, Cell
 from .examiner import examine_all
-from .plan import Plan
 from .protocol import EXAMINER, KILL, PROGRAM
 from .root import build_root
 from .solution import run_program, serve
 
+if TYPE_CHECKING:
+    from .plan import Plan
+
 _COMMON = (
-    "abc array bisect cmath collections contextlib copy dataclasses datetime decimal enum fractions functools hashlib "
-    "heapq io itertools math numbers operator queue random re statistics string struct threading time typing"
+    "abc array bisect cmath collections copy enum functools heapq io itertools math operator random re string struct "
+    "time typing"
 )
-"""What solutions import most: loaded once, here."""
+"""What solutions import most and is small, loaded once, here: every process pays for what its worker holds."""
 
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
-    plan, scratch = Plan.from_json(sys.argv[2]), sys.argv[3]
+    # no `Plan`: dataclasses would make the worker, and so every fork, a third larger
+    plan: Plan = json.loads(sys.argv[2], object_hook=lambda part: SimpleNamespace(**part))
+    scratch = sys.argv[3]
     sys.argv[:] = sys.orig_argv[:] = [""]
     sys.path[:] = [path for path in sys.path if path.startswith(sys.base_prefix)]
     namespace = -1
@@ -136,6 +140,8 @@ class Zygote:
             linux.call("setns", self._namespace, linux.NEWPID)
             linux.unshare(linux.NEWPID)
         else:
+            import tempfile
+
             folder = tempfile.mkdtemp(dir=self._scratch)
             os.chmod(folder, 0o777)
         # The C library's fork: there is one thread, so nothing of the interpreter needs repair in the child, which
@@ -162,6 +168,8 @@ class Zygote:
                 return
             if not self._plan.namespaces:
                 self._kill_group(pid)
+                import shutil
+
                 shutil.rmtree(self._folders[pid], ignore_errors=True)
             del self._folders[pid]
             if pid == self._running:
