@@ -53,7 +53,7 @@ def test_the_fast_way_is_the_exact_way(tmp_path_factory: Any, rows: Any, last_en
     wanted = find(["ok", "m.n", "m.x", "t"], known_columns(row for row, _ in rows), "rows.jsonl")
     kinds: Any = {"ok": "bool", "m.n": "int", "m.x": "float", "t": "text"}
     body = file.read(file.begin, file.size)
-    fast = _parser(wanted, kinds)(file.begin, body)
+    fast = _parser(wanted, kinds)(file.begin, memoryview(body), np.empty(len(body), dtype=np.bool_))
     exact = read_lines(file, file.begin, body, wanted, kinds)
     os.close(handle)
     assert fast is not None

@@ -8,7 +8,9 @@ before a row) is read again line by line, exactly: `read_lines` is the reference
 from __future__ import annotations
 
 import codecs
+import mmap
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,7 +41,7 @@ from .columns import (
     piece,
 )
 
-_PART = 1 << 20
+_PART = 8 << 20
 _SEARCH = 1 << 16
 _SAMPLE_ROWS, _SAMPLE_BYTES = 200, 1 << 20
 _MOST_THREADS = 8  # each holds a part and what it parses to
@@ -92,13 +94,18 @@ class JsonLines:
 
     def read(self, begin: int, end: int) -> bytes:
         """Bytes of the file; one call to the system gives 2 GiB at most."""
-        data = os.pread(self.handle, end - begin, begin)
-        while len(data) < end - begin:
-            more = os.pread(self.handle, end - begin - len(data), begin + len(data))
-            if not more:
+        data = bytearray(end - begin)
+        self.read_into(memoryview(data), begin)
+        return bytes(data)
+
+    def read_into(self, room: memoryview, begin: int) -> None:
+        """Fill `room` from a place on."""
+        done = 0
+        while done < len(room):
+            count = os.preadv(self.handle, [room[done:]], begin + done)
+            if not count:
                 raise DataError(f"{self.path} became shorter while it was read; run again when it is complete")
-            data += more
-        return data
+            done += count
 
     def line_of(self, place: int) -> int:
         """The number of the line that a place lies in, counted: for errors only."""
@@ -167,10 +174,13 @@ def _sample(file: JsonLines, names: Sequence[str]) -> tuple[list[str], tuple[Wan
 def _parts(file: JsonLines, wanted: Sequence[Wanted], kinds: Kinds, part_bytes: int) -> Iterator[Part]:
     """The parts in the order of the file, so that of several errors the first line's is the one that is said."""
     parse = _parser(wanted, kinds)
+    desks = threading.local()
 
     def one(bounds: tuple[int, int]) -> Part:
-        data = file.read(*bounds)
-        return parse(bounds[0], data) or read_lines(file, bounds[0], data, wanted, kinds)
+        if not hasattr(desks, "own"):
+            desks.own = Desk(part_bytes + _SEARCH)
+        part = parse(bounds[0], desks.own.read(file, *bounds), desks.own.mask)
+        return part or read_lines(file, bounds[0], file.read(*bounds), wanted, kinds)
 
     parts = file.parts(part_bytes)
     threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS)
@@ -213,37 +223,63 @@ def _together(file: JsonLines, parts: Iterable[Part], kinds: Kinds) -> Scanned:
 # --- the fast way -----------------------------------------------------------------------------------
 
 
-def _parser(wanted: Sequence[Wanted], kinds: Kinds) -> Callable[[int, bytes], Part | None]:
-    """A function that parses the part that begins at a place; None from it: this part needs a closer look."""
+class Desk:
+    """Where a thread lays one part after another. A heap that lends and takes back such large pieces never shrinks."""
+
+    def __init__(self, size: int) -> None:
+        self._clear(size)
+
+    def _clear(self, size: int) -> None:
+        self._bytes = mmap.mmap(-1, size)
+        self.mask = np.frombuffer(mmap.mmap(-1, size), dtype=np.bool_)
+
+    def read(self, file: JsonLines, begin: int, end: int) -> memoryview:
+        """A part of the file; it stays until the next is read."""
+        if end - begin > len(self._bytes):
+            self._clear(end - begin)
+        room = memoryview(self._bytes)[: end - begin]
+        file.read_into(room, begin)
+        return room.toreadonly()
+
+
+def _parser(wanted: Sequence[Wanted], kinds: Kinds) -> Callable[[int, memoryview, Array], Part | None]:
+    """A function that parses the part that begins at a place; None from it: this part needs a closer look. The mask is
+    room for as many truth values as there are bytes."""
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.json as pj
 
     options = pj.ParseOptions(
         explicit_schema=_schema(wanted, kinds), newlines_in_values=False, unexpected_field_behavior="ignore"
     )
 
-    def parse(begin: int, data: bytes) -> Part | None:
-        lines = _plain_lines(data)
+    def parse(begin: int, data: memoryview, mask: Array) -> Part | None:
+        lines = _plain_lines(data, mask)
         if lines is None or len(data) > _LONGEST_BLOCK or not _is_utf8(data):
             return None
         starts, blanks = lines
         reading = pj.ReadOptions(use_threads=False, block_size=len(data) + 1)
         try:
-            table = pj.read_json(pa.BufferReader(data), reading, options) if len(starts) else None
+            table = pj.read_json(pa.BufferReader(pa.py_buffer(data)), reading, options) if len(starts) else None
         except pa.ArrowException:
             return None
         if table is None or table.num_rows != len(starts):
             return None
-        columns = {}
-        for column in wanted:
-            values = table.column(column.path[0]).combine_chunks()
-            if len(column.path) > 1:
-                values = pc.struct_field(values, list(column.path[1:]))
-            columns[column.name] = piece(values, kinds[column.name], column.is_problem)
+        columns = {
+            column.name: piece(_values(table, column), kinds[column.name], column.is_problem) for column in wanted
+        }
+        del table
+        pa.default_memory_pool().release_unused()  # it would keep some 20 MB for each thread
         return Part(begin, starts, blanks, columns)
 
     return parse
+
+
+def _values(table: Any, column: Wanted) -> Any:
+    """A column of a table, or what lies inside its objects."""
+    import pyarrow.compute as pc
+
+    values = table.column(column.path[0]).combine_chunks()
+    return pc.struct_field(values, list(column.path[1:])) if len(column.path) > 1 else values
 
 
 def _schema(wanted: Sequence[Wanted], kinds: Kinds) -> Any:
@@ -263,25 +299,25 @@ def _schema(wanted: Sequence[Wanted], kinds: Kinds) -> Any:
     return pa.schema(fields(tree))
 
 
-def _is_utf8(data: bytes) -> bool:
-    if data.isascii():
+def _is_utf8(data: bytes | memoryview) -> bool:
+    if len(data) and np.frombuffer(data, dtype=np.uint8).max() < 0x80:
         return True
     try:
-        data.decode()
+        codecs.decode(data, "utf-8")
     except UnicodeDecodeError:
         return False
     return True
 
 
-def _plain_lines(data: bytes) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]] | None:
+def _plain_lines(data: memoryview, mask: Array) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]] | None:
     """Where rows begin and where blank lines are, when every line that is not blank is `{...}`.
 
     As no JSON object is cut by a line feed in such a way that its first lines end in `}` and its next begin with `{`, a
     parser that finds as many objects as there are lines has found one on each.
     """
     bytes_t = np.frombuffer(data, dtype=np.uint8)
-    ends = np.flatnonzero(bytes_t == _LINE_FEED)
-    if not data.endswith(b"\n"):
+    ends = np.flatnonzero(np.equal(bytes_t, _LINE_FEED, out=mask[: len(data)]))
+    if bytes_t[-1] != _LINE_FEED:
         ends = np.append(ends, len(data))
     starts = np.concatenate([[0], ends[:-1] + 1])
     last = bytes_t[np.maximum(ends - 1, 0)]
@@ -289,7 +325,7 @@ def _plain_lines(data: bytes) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]] 
     last[returns] = bytes_t[np.maximum(ends[returns] - 2, 0)]
     is_row = (bytes_t[np.minimum(starts, len(data) - 1)] == _OPEN) & (last == _CLOSE)
     for line in np.flatnonzero(~is_row):
-        if data[starts[line] : ends[line]].strip():
+        if bytes(data[starts[line] : ends[line]]).strip():
             return None
     return _compact(starts[is_row], len(data)), np.cumsum(is_row)[~is_row]
 
