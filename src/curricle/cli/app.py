@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ..errors import CurricleError
-from ..runtime.ranks import rank, world_size
+from ..runtime.ranks import rank, stay_at_exit, world_size
 from . import (
     analyze,
     compare,
@@ -129,6 +129,7 @@ def _usage_message(error: typer.TyperException) -> str:
 
 
 def _one_line(message: str, exit_code: int) -> int:
+    stay_at_exit()
     who = "error" if world_size() == 1 else f"error (rank {rank()})"
     print(f"{who}:", " ".join(message.split()), file=sys.stderr)
     return exit_code

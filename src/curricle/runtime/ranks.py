@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +74,24 @@ def gathered(value: Any) -> list[Any]:
     return values
 
 
+def part_at_exit() -> None:
+    """Have the group of processes ended before the interpreter is: its threads, left running, abort the process now and
+    then. Not after an error, when the others may be waiting in a collective that this would wait for as well."""
+    atexit.unregister(_part)
+    atexit.register(_part)
+
+
+def stay_at_exit() -> None:
+    """After an error that did not go through the interpreter."""
+    atexit.unregister(_part)
+
+
+def _part() -> None:
+    dist = sys.modules.get("torch.distributed")
+    if dist is not None and dist.is_initialized() and getattr(sys, "last_value", None) is None:
+        dist.destroy_process_group()
+
+
 def join(backend: str = "auto", use_cpu: bool = False, timeout_s: float | None = None) -> None:
     """Meet the other processes of a torchrun; nothing to do alone, or when the group stands already."""
     if world_size() == 1:
@@ -96,3 +116,4 @@ def join(backend: str = "auto", use_cpu: bool = False, timeout_s: float | None =
         dist.init_process_group(backend, timeout=timeout, device_id=device)
     except dist.DistStoreError as error:
         raise RunError(f"the {world_size()} processes of this run did not meet: {error}") from error
+    part_at_exit()

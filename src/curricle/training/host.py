@@ -11,7 +11,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from ..data.table import TokenTable
 from ..errors import RecipeError, TrainingError
-from ..runtime.ranks import rank, world_size
+from ..runtime.ranks import part_at_exit, rank, world_size
 from ..runtime.seeds import derive_seed
 from .monitors import Monitor
 
@@ -133,6 +133,7 @@ class StepEnd(TrainerCallback):
                 "Run on accelerators, or leave distributed.fsdp out"
             )
         if world_size() > 1:
+            part_at_exit()  # the host, too, may have made the group
             # Ranks drop different units; the host seeds them all alike. A resume loads each rank's own state later.
             torch.manual_seed(derive_seed(args.seed, "dropout", rank()))
         self.trainer.monitor.restart_clock()
