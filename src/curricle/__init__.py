@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from .experiments.analyzer import MetaTokenDifferenceAnalyzer
     from .experiments.compare import compare
     from .experiments.evaluate import evaluate
+    from .experiments.labels.probe import probe
+    from .experiments.labels.score import score
     from .experiments.named_data import load_dataset
     from .experiments.predict import predict
     from .experiments.preparing import prepare
-    from .experiments.probe import probe
     from .experiments.recipe import Recipe
     from .experiments.run import run, train
-    from .experiments.score import score
     from .training.export import export
     from .training.hf import Trainer
     from .training.length_loader import CurriculumDataLoader
@@ -81,9 +81,9 @@ _HOMES = {
     "load_dataset": "experiments.named_data",
     "predict": "experiments.predict",
     "prepare": "experiments.preparing",
-    "probe": "experiments.probe",
+    "probe": "experiments.labels.probe",
     "run": "experiments.run",
-    "score": "experiments.score",
+    "score": "experiments.labels.score",
     "train": "experiments.run",
 }
 

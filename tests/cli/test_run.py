@@ -164,7 +164,7 @@ def test_the_resolved_recipe_runs_as_the_same_experiment() -> None:
 def test_a_model_saved_by_transformers() -> None:
     from transformers import AutoModelForCausalLM
 
-    from curricle.experiments.toys import toy_rows
+    from curricle.experiments.toys.sources import toy_rows
     from curricle.models.nano import nano_config, train_tokenizer
 
     tokenizer = train_tokenizer([row["dialogue"] for row in toy_rows("dialogue", 24)], 300)

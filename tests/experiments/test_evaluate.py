@@ -11,7 +11,7 @@ import pytest
 import curricle
 from curricle.errors import RecipeError
 from curricle.experiments.evaluate import evaluate, read_metrics
-from curricle.experiments.toys import toy_rows
+from curricle.experiments.toys.sources import toy_rows
 
 
 def written(path: Path, rows: list[dict[str, Any]]) -> Path:

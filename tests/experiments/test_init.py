@@ -13,7 +13,7 @@ from curricle.errors import DataError, RecipeError
 from curricle.experiments.document import parse
 from curricle.experiments.init import init, look, suggested_length
 from curricle.experiments.resolve import resolve
-from curricle.experiments.toys import toy_rows
+from curricle.experiments.toys.sources import toy_rows
 
 
 def rows_to(path: Path, rows: list[Any]) -> Path:

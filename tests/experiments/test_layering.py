@@ -14,7 +14,7 @@ from curricle.curriculum.labels import write_labels
 from curricle.data.config import DataConfig
 from curricle.data.sources import read_examples
 from curricle.errors import DataError, RecipeError
-from curricle.experiments.toys import toy_rows
+from curricle.experiments.toys.sources import toy_rows
 from curricle.runtime.logs import JsonLog
 
 DATA = {"train": "train.jsonl", "format": "dialogue", "max_length": 384}

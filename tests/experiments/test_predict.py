@@ -16,7 +16,7 @@ from curricle.errors import CurricleError, DataError, RecipeError, RunError
 from curricle.experiments.evaluate import evaluate
 from curricle.experiments.predict import predict, prompts_of
 from curricle.experiments.subject import find_subject
-from curricle.experiments.toys import toy_rows
+from curricle.experiments.toys.sources import toy_rows
 from curricle.generation.answers import answer
 
 ROWS = [{"fname": f"test_{i}", "dialogue": row["dialogue"]} for i, row in enumerate(toy_rows("dialogue", 6, seed=5))]

@@ -14,7 +14,7 @@ import pytest
 
 import curricle
 from curricle.data.problems import Asserts, Problem, read_problems, write_problems
-from curricle.experiments.code_tasks import evaluate_task
+from curricle.experiments.code.tasks import evaluate_task
 
 pytestmark = pytest.mark.slow
 

@@ -36,7 +36,7 @@ def probe(
 
     In Python: curricle.probe("recipe.yaml", output="probe.parquet", folds=4, seeds=[0, 1])
     """
-    from ..experiments.probe import probe as measure
+    from ..experiments.labels.probe import probe as measure
 
     result = measure(
         recipe, output=output, folds=folds, arm=arm, seeds=integers(seeds), overrides=overrides or [], force=force

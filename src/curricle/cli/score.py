@@ -77,7 +77,7 @@ def score(
 
     In Python: curricle.score("data/train.jsonl", cloud="models/8b", edge="models/1b", output="labels.parquet")
     """
-    from ..experiments.score import score as label
+    from ..experiments.labels.score import score as label
 
     result = label(
         data,

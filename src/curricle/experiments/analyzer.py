@@ -8,7 +8,7 @@ from typing import Any
 
 from ..curriculum.difficulties import Difficulties
 from ..curriculum.difficulties import load_difficulties as load
-from .score import Scored, score
+from .labels.score import Scored, score
 
 
 class MetaTokenDifferenceAnalyzer:

@@ -24,7 +24,7 @@ from .evaluated import Evaluation
 from .overrides import overlay, read_sets
 from .predictions import match, read_predictions
 from .resolve import check, resolve
-from .toys import place_toys
+from .toys.sources import place_toys
 
 
 def evaluate(
@@ -89,7 +89,7 @@ def evaluate(
 
 def _of_task(task: str | Path, model: str | Path | None, *, unused: dict[str, Any], **asked: Any) -> Evaluation:
     """What a task does not read is refused, not left lying."""
-    from .code_tasks import evaluate_task
+    from .code.tasks import evaluate_task
 
     for flag, value in unused.items():
         if value:

@@ -128,7 +128,7 @@ def _first_arm(experiment: Experiment) -> Arm:
 
 def _first_rows(experiment: Experiment, num_rows: int) -> tuple[list[TakenRow], int, StepPlan]:
     from ..training.batches import OrderedBatches, plan_steps
-    from .labelling import found, request
+    from .labels.making import found, request
     from .material import gather, layout_of, rows_of, run_length
     from .ordering import make_order
 

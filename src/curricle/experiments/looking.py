@@ -16,10 +16,10 @@ from ..curriculum.labels import read_about
 from ..errors import CurricleError, RecipeError
 from ..runtime.progress import say
 from ..runtime.ranks import barrier, is_main, shared
-from .labelling import Request, request
+from .labels.making import Request, request
 
 if TYPE_CHECKING:
-    from .probe import Probing
+    from .labels.probe import Probing
     from .recipe import Settings
     from .resolve import Arm, Experiment
 
@@ -78,7 +78,7 @@ def _probing(whole: Experiment, arm: Arm, asked: Request) -> Probing | None:
     folds = arm.settings.difficulty.probe_folds
     if not folds:
         return None
-    from .probe import Probing
+    from .labels.probe import Probing
 
     probing = Probing.of(_first_like(whole, arm), whole.seeds[:1], folds)
     probing.study.refuse_small(KEY)

@@ -12,7 +12,7 @@ from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
 from ..training.export import find_run
 from .generator import check_cloud
-from .toy_base import place_base
+from .toys.base import place_base
 
 if TYPE_CHECKING:
     pass

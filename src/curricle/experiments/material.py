@@ -73,7 +73,7 @@ def gather(settings: Settings) -> Material:
     """Read and encode the data. A nano model's tokenizer is kept in the cache under the data it was trained on, so that
     every arm, seed and resume has the same."""
     from ..models.loading import load_tokenizer
-    from .toy_base import make_base
+    from .toys.base import make_base
 
     make_base(settings.model)
     data = settings.data

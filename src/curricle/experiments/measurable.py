@@ -27,8 +27,8 @@ def refuse_unmeasurable(material: Material) -> None:
             usable = [i for i, (prompt, target) in enumerate(pairs) if prompt and target]
             distractors(pairs, usable, table.ids, entry.candidates - 1, 0, material.tokenizer)
         if isinstance(entry, PassAtK):
-            from .code_problems import find_problems
-            from .code_runs import bounds_of
+            from .code.problems import find_problems
+            from .code.runs import bounds_of
 
             find_problems(entry.problems)
             _ = bounds_of(entry).layers  # says so if programs cannot be run here

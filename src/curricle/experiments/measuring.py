@@ -106,10 +106,10 @@ def _programs(
     entry: PassAtK, material: Material, model: Any, folder: Path, seed: int
 ) -> tuple[Sequence[str], list[Score]]:
     """Programs written by the model and run in the sandbox; its files lie in a folder of their own."""
-    from .code_answers import Writer
-    from .code_measuring import run_all, write_all
-    from .code_problems import find_problems
-    from .code_runs import bounds_of
+    from .code.answers import Writer
+    from .code.measuring import run_all, write_all
+    from .code.problems import find_problems
+    from .code.runs import bounds_of
 
     problems = find_problems(entry.problems)
     data = material.settings.data

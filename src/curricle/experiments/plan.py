@@ -12,7 +12,7 @@ from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import world_size
 from ..training.arguments import uses_bf16
 from ..training.batches import pool_of, rows_per_step
-from .labelling import labelled, request, row_ids
+from .labels.making import labelled, request, row_ids
 from .material import Material, gather, layout_of, plan_rows, rows_of
 from .ordering import make_order
 from .resolve import Arm, Experiment

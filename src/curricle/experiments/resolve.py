@@ -29,8 +29,8 @@ from .keys import hint, section_keys
 from .old_names import SECTIONS, translate
 from .overrides import overlay, read_sets
 from .recipe import MAX_SEED, Recipe, Settings, made_folder_name
-from .toy_base import place_base
-from .toys import place_toys
+from .toys.base import place_base
+from .toys.sources import place_toys
 
 if TYPE_CHECKING:
     from .comparison.checks import Check

@@ -16,8 +16,8 @@ from ..runtime.ranks import barrier, is_main
 from ..runtime.rundir import hold
 from ..training.checkpoints import checkpoints
 from .environment import environment
-from .labelling import FOLDER as LABELS
-from .labelling import before_labels, labelled, request
+from .labels.making import FOLDER as LABELS
+from .labels.making import before_labels, labelled, request
 from .looking import foreseen, kept, look_into
 from .meeting import meet
 from .overrides import differences

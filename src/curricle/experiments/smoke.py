@@ -16,7 +16,7 @@ from ..runtime.ranks import barrier, is_main, shared
 from ..training.checkpoints import checkpoints
 from ..training.monitors import peak_memory_bytes
 from .assemble import look_ahead, make_model, make_trainer
-from .labelling import request, tried
+from .labels.making import request, tried
 from .material import gather
 from .measuring import measure_run
 from .one import save_model

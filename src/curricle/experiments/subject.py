@@ -14,7 +14,7 @@ from .meeting import meet
 from .overrides import overlay, read_sets
 from .recipe import Settings
 from .resolve import check, resolve
-from .toys import place_toys
+from .toys.sources import place_toys
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

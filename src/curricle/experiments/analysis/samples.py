@@ -57,7 +57,7 @@ def _asked(data: str | Path | None, recipe: str | Path | None, overrides: Sequen
 
         return data_settings(data, None, overrides)
     from ..resolve import resolve
-    from ..toys import place_toys
+    from ..toys.sources import place_toys
 
     rows = resolve(recipe, overrides).base.data
     return place_toys(rows if data is None else rows.model_copy(update={"train": str(data)}))

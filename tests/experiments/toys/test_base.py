@@ -11,7 +11,7 @@ import pytest
 from curricle.errors import CurricleError
 from curricle.experiments.material import gather
 from curricle.experiments.resolve import resolve
-from curricle.experiments.toy_base import TOY_MODELS, make_base, place_base, toy_name
+from curricle.experiments.toys.base import TOY_MODELS, make_base, place_base, toy_name
 from curricle.models.config import ModelConfig
 from curricle.models.loading import load_model, load_tokenizer
 

@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from ..curriculum.config import CurriculumConfig
-from ..curriculum.labels import Labels, read_labels, write_labels
-from ..data.sources import read_examples
-from ..errors import RecipeError, RunError
-from ..models.identity import weights_fingerprint
-from ..runtime.fingerprint import fingerprint
-from ..runtime.progress import counted, say
-from ..runtime.ranks import barrier, is_main, shared
-from ..runtime.rundir import hold
-from ..training.arguments import complete
+from ...curriculum.config import CurriculumConfig
+from ...curriculum.labels import Labels, read_labels, write_labels
+from ...data.sources import read_examples
+from ...errors import RecipeError, RunError
+from ...models.identity import weights_fingerprint
+from ...runtime.fingerprint import fingerprint
+from ...runtime.progress import counted, say
+from ...runtime.ranks import barrier, is_main, shared
+from ...runtime.rundir import hold
+from ...training.arguments import complete
+from ..material import Material, gather
+from ..meeting import meet
+from ..recipe import Settings
+from ..resolve import AnyRecipe, Arm, Experiment, resolve
 from .crossfit import Crossfit, check_folds
-from .material import Material, gather
-from .meeting import meet
-from .recipe import Settings
-from .resolve import AnyRecipe, Arm, Experiment, resolve
 
 VERSION = 1
 """Changes when the same input would give other labels."""
@@ -129,7 +129,7 @@ class Probing:
 
 
 def _carry_out(study: Crossfit, about: dict[str, Any], output: Path, root: Path) -> Probed:
-    from .assemble import look_ahead
+    from ..assemble import look_ahead
 
     folder = root / about["fingerprint"]
     look_ahead(study.material, study.seeds[0], folder)
@@ -198,7 +198,7 @@ def _about(arm: Arm, study: Crossfit) -> dict[str, Any]:
 
 def _fingerprint(study: Crossfit, weights: str | None) -> str:
     """Of all that a label depends on; of files their content, and not where they lie."""
-    from ..training.rows import identity
+    from ...training.rows import identity
 
     material: Material = study.material
     settings, table = material.settings, material.train

@@ -13,21 +13,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..evaluation.measure import Measured
-from ..evaluation.passk import Counts, pass_scores
-from ..evaluation.score import Score
-from ..runtime.files import read_json, sha256_file, write_json
-from ..runtime.progress import counted, say
-from ..runtime.ranks import barrier, is_main, shared
-from .code_answers import Completion, read_completions, write_completions
-from .code_problems import Problems
-from .code_runs import Bounds, Judged, judge
-from .evaluated import Evaluation
-from .results import render
+from ...evaluation.measure import Measured
+from ...evaluation.passk import Counts, pass_scores
+from ...evaluation.score import Score
+from ...runtime.files import read_json, sha256_file, write_json
+from ...runtime.progress import counted, say
+from ...runtime.ranks import barrier, is_main, shared
+from ..evaluated import Evaluation
+from ..results import render
+from .answers import Completion, read_completions, write_completions
+from .problems import Problems
+from .runs import Bounds, Judged, judge
 
 if TYPE_CHECKING:
-    from ..data.rows import Rows
-    from .code_answers import Writer
+    from ...data.rows import Rows
+    from .answers import Writer
 
 COMPLETIONS, VERDICTS, RESULTS = "completions.jsonl", "verdicts.jsonl", "results.json"
 

@@ -18,24 +18,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from ..data.config import DataConfig
-from ..data.problems import Problem
-from ..data.prompts import Prompts, make_prompts
-from ..data.readers import json_name
-from ..data.rows import Rows
-from ..data.schema import Example, Message, Where
-from ..data.tokens import Piece, TextEncoder
-from ..errors import DataError, RecipeError, nearest
-from ..evaluation.config import REFERENCE_SCORES, UNBOUNDED, PassAtK
-from ..evaluation.programs import STYLES, Style, question, reference_answer, stops
-from ..evaluation.score import Score
-from ..generation.answers import answer, model_fingerprint
-from ..generation.config import GenerationConfig
-from ..runtime.files import atomic_file
-from ..runtime.fingerprint import fingerprint
-from ..runtime.progress import counted, say
-from .code_problems import Problems
-from .predictions import whole_rows
+from ...data.config import DataConfig
+from ...data.problems import Problem
+from ...data.prompts import Prompts, make_prompts
+from ...data.readers import json_name
+from ...data.rows import Rows
+from ...data.schema import Example, Message, Where
+from ...data.tokens import Piece, TextEncoder
+from ...errors import DataError, RecipeError, nearest
+from ...evaluation.config import REFERENCE_SCORES, UNBOUNDED, PassAtK
+from ...evaluation.programs import STYLES, Style, question, reference_answer, stops
+from ...evaluation.score import Score
+from ...generation.answers import answer, model_fingerprint
+from ...generation.config import GenerationConfig
+from ...runtime.files import atomic_file
+from ...runtime.fingerprint import fingerprint
+from ...runtime.progress import counted, say
+from ..predictions import whole_rows
+from .problems import Problems
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -185,7 +185,7 @@ class Writer:
 
     @property
     def _positions(self) -> int | None:
-        from ..models.likelihood import max_positions
+        from ...models.likelihood import max_positions
 
         return max_positions(self.model)
 
@@ -218,7 +218,7 @@ class Writer:
 
     def reference_scores(self, rows: Rows) -> list[Score]:
         """How likely the model finds the reference solutions, each behind its prompt: nats a token, and bits a byte."""
-        from ..models.likelihood import answer_losses_of
+        from ...models.likelihood import answer_losses_of
 
         texts = [reference_answer(problem, self.style) if problem.reference else "" for problem in self.problems]
         tokens = TextEncoder(self.tokenizer).encode([Piece(text, True) for text in texts])

@@ -21,16 +21,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..curriculum.labels import ID_DIGITS
-from ..errors import DataError, RecipeError
-from ..runtime.devices import computing
-from ..runtime.files import atomic_file, read_json, write_json
-from ..runtime.progress import counted, say, track
-from ..runtime.quiet import calm_libraries
-from ..runtime.ranks import barrier, is_main, shared
-from .comparison.compute import train_flops
-from .material import Material, half_of, rows_of
-from .resolve import Arm
+from ...curriculum.labels import ID_DIGITS
+from ...errors import DataError, RecipeError
+from ...runtime.devices import computing
+from ...runtime.files import atomic_file, read_json, write_json
+from ...runtime.progress import counted, say, track
+from ...runtime.quiet import calm_libraries
+from ...runtime.ranks import barrier, is_main, shared
+from ..comparison.compute import train_flops
+from ..material import Material, half_of, rows_of
+from ..resolve import Arm
 
 LEAST = 16
 """Rows that a training learns from, at least."""
@@ -143,7 +143,7 @@ class Crossfit:
 
     def _train(self, fold: int, seed: int, folder: Path) -> None:
         """The model of a part into `model/`, unless it is there already."""
-        from .one import train_run
+        from ..one import train_run
 
         if shared((folder / "results.json").exists()):
             return
@@ -159,8 +159,8 @@ class Crossfit:
     @calm_libraries()
     def _read(self, fold: int, seed: int, folder: Path, kept: Path) -> None:
         """Read the part, and keep nothing but its losses: models of many parts would fill a disk."""
-        from ..models.likelihood import token_losses_of
-        from .assemble import load_saved
+        from ...models.likelihood import token_losses_of
+        from ..assemble import load_saved
 
         started = time.perf_counter()
         material = self.material

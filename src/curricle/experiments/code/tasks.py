@@ -8,19 +8,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..errors import RecipeError
-from ..evaluation.config import PassAtK
-from ..runtime.devices import computing
-from ..runtime.files import sha256_file
-from ..runtime.progress import say
-from ..runtime.quiet import calm_libraries
-from ..runtime.rundir import hold
-from .code_answers import Writer, complete, read_completions
-from .code_measuring import COMPLETIONS, RESULTS, VERDICTS, CodeEvaluation, Written, not_run, run_all, write_all
-from .code_problems import Problems, find_problems
-from .code_runs import bounds_of
-from .document import Place, Places
-from .resolve import check
+from ...errors import RecipeError
+from ...evaluation.config import PassAtK
+from ...runtime.devices import computing
+from ...runtime.files import sha256_file
+from ...runtime.progress import say
+from ...runtime.quiet import calm_libraries
+from ...runtime.rundir import hold
+from ..document import Place, Places
+from ..resolve import check
+from .answers import Writer, complete, read_completions
+from .measuring import COMPLETIONS, RESULTS, VERDICTS, CodeEvaluation, Written, not_run, run_all, write_all
+from .problems import Problems, find_problems
+from .runs import bounds_of
 
 OF_WRITING = ("n", "temperature", "top_p", "max_new_tokens")
 
@@ -114,9 +114,9 @@ def _write(
     seed: int | None,
 ) -> Written:
     """The completions of a run, a model folder or a model of the hub."""
-    from ..data.rows import Rows
-    from .material import half_of
-    from .subject import find_subject
+    from ...data.rows import Rows
+    from ..material import half_of
+    from ..subject import find_subject
 
     subject = find_subject(model, *named)
     tokenizer = subject.tokenizer()

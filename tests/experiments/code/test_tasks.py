@@ -12,8 +12,8 @@ import pytest
 import curricle
 from curricle.data.problems import Asserts, Cases, Problem, write_problems
 from curricle.errors import CurricleError, DataError, RecipeError
-from curricle.experiments.code_problems import find_problems
-from curricle.experiments.code_tasks import evaluate_task
+from curricle.experiments.code.problems import find_problems
+from curricle.experiments.code.tasks import evaluate_task
 
 PREFIX = "def twice(x):\n"
 TWICE = Problem("t/0", PREFIX, Asserts("def check(candidate):\n    assert candidate(2) == 4\n"), "    return 2 * x\n",

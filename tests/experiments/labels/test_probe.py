@@ -17,7 +17,7 @@ from curricle.data.config import DataConfig
 from curricle.data.sources import read_examples
 from curricle.errors import CurricleError, DataError, RecipeError, RunError
 from curricle.experiments.comparison.compute import train_flops
-from curricle.experiments.crossfit import Crossfit, part_of
+from curricle.experiments.labels.crossfit import Crossfit, part_of
 from curricle.experiments.material import gather
 from curricle.experiments.resolve import resolve
 from curricle.training.monitors import Monitor

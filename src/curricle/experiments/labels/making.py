@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..curriculum.config import CurriculumConfig
-from ..curriculum.labels import ID_DIGITS, from_json, read_about, write_labels
-from ..difficulty.config import FEWEST
-from ..difficulty.scores import SCORES
-from ..errors import RecipeError, RunError
-from ..runtime.progress import counted, say
-from ..runtime.ranks import barrier, is_main, shared
-from .recipe import SCORE, Settings
+from ...curriculum.config import CurriculumConfig
+from ...curriculum.labels import ID_DIGITS, from_json, read_about, write_labels
+from ...difficulty.config import FEWEST
+from ...difficulty.scores import SCORES
+from ...errors import RecipeError, RunError
+from ...runtime.progress import counted, say
+from ...runtime.ranks import barrier, is_main, shared
+from ..recipe import SCORE, Settings
 from .scoring import Scoring, saved_model
 
 if TYPE_CHECKING:
-    from ..models.config import ModelConfig
-    from .material import Material
+    from ...models.config import ModelConfig
+    from ..material import Material
 
 FOLDER = "labels"
 """Below the experiment's own folder."""

@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..curriculum.labels import Labels, write_labels
-from ..curriculum.labels_json import export_json
-from ..data.config import DataConfig
-from ..difficulty.config import DifficultyConfig
-from ..errors import CurricleError, ModelError
-from ..models.config import ModelConfig
-from ..models.identity import weights_fingerprint
-from ..runtime.fingerprint import fingerprint
-from ..runtime.progress import counted, say
-from ..runtime.quiet import calm_libraries
-from ..runtime.ranks import barrier, is_main
-from ..runtime.rundir import LOCK, hold
-from .subject import run_folder
-from .toy_base import make_base, place_base, toy_name
-from .toys import PREFIX, place_toys
+from ...curriculum.labels import Labels, write_labels
+from ...curriculum.labels_json import export_json
+from ...data.config import DataConfig
+from ...difficulty.config import DifficultyConfig
+from ...errors import CurricleError, ModelError
+from ...models.config import ModelConfig
+from ...models.identity import weights_fingerprint
+from ...runtime.fingerprint import fingerprint
+from ...runtime.progress import counted, say
+from ...runtime.quiet import calm_libraries
+from ...runtime.ranks import barrier, is_main
+from ...runtime.rundir import LOCK, hold
+from ..subject import run_folder
+from ..toys.base import make_base, place_base, toy_name
+from ..toys.sources import PREFIX, place_toys
 
 if TYPE_CHECKING:
-    from ..difficulty.measure import Measured
-    from ..difficulty.reader import Reader
-    from ..difficulty.samples import Role, Samples
+    from ...difficulty.measure import Measured
+    from ...difficulty.reader import Reader
+    from ...difficulty.samples import Role, Samples
 
 VERSION = 2
 """Changes when the same input would give other labels."""
@@ -59,8 +59,8 @@ class Scoring:
     @cached_property
     def fingerprint(self) -> str:
         """Of everything that a label depends on."""
-        from ..data.encode import tokenizer_fingerprint
-        from ..data.sources import read_examples
+        from ...data.encode import tokenizer_fingerprint
+        from ...data.sources import read_examples
 
         sources = [read_examples(one, "train").fingerprint for one in (self.rows, self.anchors) if one is not None]
         reading = {name: getattr(self.rows, name) for name in ("max_length", "on_long", "chat_template")}
@@ -102,18 +102,18 @@ class Scoring:
         return path if toy is None else PREFIX + toy
 
     def _tokenizer(self, role: Role) -> Any:
-        from ..data.templates import use_template
-        from ..models.loading import load_tokenizer
+        from ...data.templates import use_template
+        from ...models.loading import load_tokenizer
 
         tokenizer = load_tokenizer(self.models[role], need_pad=False)
         use_template(tokenizer, self.rows.chat_template)
         return tokenizer
 
     def _measure(self, folder: Path, use_cpu: bool) -> Labels:
-        from ..difficulty.lens import refuse_other_vocabulary
-        from ..difficulty.measure import measure
-        from ..difficulty.reader import Reader
-        from ..difficulty.samples import gather_samples
+        from ...difficulty.lens import refuse_other_vocabulary
+        from ...difficulty.measure import measure
+        from ...difficulty.reader import Reader
+        from ...difficulty.samples import gather_samples
 
         tokenizers = {role: self._tokenizer(role) for role in self.models}
         if self.config.metric == "kl":
@@ -128,8 +128,8 @@ class Scoring:
         return Labels(np.array(samples.ids, dtype=bytes), measured.columns, measured.layers, about)
 
     def _whole_story(self, samples: Samples, measured: Measured, readers: dict[Role, Reader]) -> dict[str, Any]:
-        from ..data.encode import tokenizer_fingerprint
-        from ..data.sources import read_examples
+        from ...data.encode import tokenizer_fingerprint
+        from ...data.sources import read_examples
 
         models = {
             role: {

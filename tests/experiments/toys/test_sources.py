@@ -12,9 +12,9 @@ import pytest
 from curricle.data.config import DataConfig, Source
 from curricle.data.sources import read_examples
 from curricle.errors import RecipeError
-from curricle.experiments.code_problems import find_problems
-from curricle.experiments.toy_world import Meeting, Outcome, Scene, summary_of
-from curricle.experiments.toys import place_toys, toy_rows
+from curricle.experiments.code.problems import find_problems
+from curricle.experiments.toys.sources import place_toys, toy_rows
+from curricle.experiments.toys.world import Meeting, Outcome, Scene, summary_of
 
 
 def test_rows() -> None:

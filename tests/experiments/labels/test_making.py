@@ -16,7 +16,7 @@ from curricle.experiments.material import gather
 from curricle.experiments.plan import Plan
 from curricle.experiments.resolve import Arm, resolve, same_training
 from curricle.experiments.smoke import Smoke
-from curricle.experiments.toy_base import place_base
+from curricle.experiments.toys.base import place_base
 from curricle.models.config import ModelConfig
 from curricle.runtime.files import read_json
 from difficulty.nano_pair import save_pair, write_rows

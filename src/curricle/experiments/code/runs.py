@@ -17,16 +17,16 @@ from pathlib import Path
 
 import orjson
 
-from ..data.problems import Asserts, Problem
-from ..errors import DataError
-from ..evaluation.config import PassAtK
-from ..evaluation.programs import Extracted, extract, helpers
-from ..runtime.files import atomic_file
-from ..runtime.fingerprint import fingerprint
-from ..runtime.logs import JsonLog
-from ..runtime.progress import say, track
-from ..sandbox import Job, Limits, PythonTests, Sandbox, StdinTests
-from .code_answers import Completion
+from ...data.problems import Asserts, Problem
+from ...errors import DataError
+from ...evaluation.config import PassAtK
+from ...evaluation.programs import Extracted, extract, helpers
+from ...runtime.files import atomic_file
+from ...runtime.fingerprint import fingerprint
+from ...runtime.logs import JsonLog
+from ...runtime.progress import say, track
+from ...sandbox import Job, Limits, PythonTests, Sandbox, StdinTests
+from .answers import Completion
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 `toy:dialogue#400` in a recipe stands for 400 dialogues of five difficulties, `toy:dialogue-eval#40` for 40 that are
 none of the former, and `toy:text#400` for plain text of the same world, without a summary in it. The rows follow from
 the name, the number and a seed, so everybody has the same ones; the first rows of many are the few. They are learnable:
-a summary says who agreed to what, where and when in the end, and whether it was refused (`toy_world` has the rules).
+a summary says who agreed to what, where and when in the end, and whether it was refused (`world` has the rules).
 
 `toy:contest#400` stands for 400 solutions of small programming problems, right and wrong ones in turn, and
 `toy:contest-easy` for right ones of the four easiest grades (`contest` has the rules); with `-eval` they are of
@@ -18,14 +18,14 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from ..data.config import DataConfig, Source
-from ..data.problems import write_problems
-from ..errors import RecipeError, nearest
-from ..runtime.cache import cached_folder
-from ..runtime.files import atomic_file
-from ..runtime.fingerprint import fingerprint
-from .contest import contest_problems, contest_rows, problem_row
-from .toy_world import DIFFICULTIES, Scene, dialogue_of, draw_scene, story_of, summary_of
+from ...data.config import DataConfig, Source
+from ...data.problems import write_problems
+from ...errors import RecipeError, nearest
+from ...runtime.cache import cached_folder
+from ...runtime.files import atomic_file
+from ...runtime.fingerprint import fingerprint
+from ..contest import contest_problems, contest_rows, problem_row
+from .world import DIFFICULTIES, Scene, dialogue_of, draw_scene, story_of, summary_of
 
 PREFIX = "toy:"
 TOYS = {"dialogue": 20_000, "dialogue-eval": 4_000, "text": 40_000}
@@ -73,7 +73,7 @@ def _texts(seed: int) -> Iterator[dict[str, Any]]:
 
 def _scenes(name: str, seed: int) -> Iterator[tuple[Scene, str]]:
     """Scenes with their dialogues, the difficulties in turn, none twice."""
-    from ..runtime.seeds import numpy_generator
+    from ...runtime.seeds import numpy_generator
 
     chance, seen = numpy_generator(seed, f"toys/{name}"), set()
     for difficulty in cycle(DIFFICULTIES):

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from ..curriculum.labels import Labels, read_labels
-from ..curriculum.labels_json import import_json
-from ..difficulty.config import DifficultyConfig
-from ..errors import RunError
-from ..runtime.progress import say
-from ..runtime.quiet import calm_libraries
-from ..runtime.ranks import join
-from .document import Place, Places
-from .evaluate import data_settings
-from .resolve import check
+from ...curriculum.labels import Labels, read_labels
+from ...curriculum.labels_json import import_json
+from ...difficulty.config import DifficultyConfig
+from ...errors import RunError
+from ...runtime.progress import say
+from ...runtime.quiet import calm_libraries
+from ...runtime.ranks import join
+from ..document import Place, Places
+from ..evaluate import data_settings
+from ..resolve import check
 from .scoring import Scoring, saved_model
 
 ENDINGS = (".parquet", ".json")

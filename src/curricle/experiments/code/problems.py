@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ..data.prepare.humaneval import HUMANEVAL
-from ..data.prepare.mbpp import MBPP, MBPP_SANITIZED
-from ..data.prepare.tasks import CodeDataset, CodeOptions, SplitAccount
-from ..data.problems import Problem, read_problems
-from ..data.readers import BadRow, read_rows
-from ..errors import DataError, RecipeError, nearest
-from ..runtime.files import sha256_file
-from .toys import PREFIX, place_problems
+from ...data.prepare.humaneval import HUMANEVAL
+from ...data.prepare.mbpp import MBPP, MBPP_SANITIZED
+from ...data.prepare.tasks import CodeDataset, CodeOptions, SplitAccount
+from ...data.problems import Problem, read_problems
+from ...data.readers import BadRow, read_rows
+from ...errors import DataError, RecipeError, nearest
+from ...runtime.files import sha256_file
+from ..toys.sources import PREFIX, place_problems
 
 TASKS: dict[str, CodeDataset] = {dataset.name: dataset for dataset in (HUMANEVAL, MBPP, MBPP_SANITIZED)}
 SPLIT = "test"

@@ -13,15 +13,15 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from ..errors import ModelError, nearest
-from ..models.config import ModelConfig
-from ..runtime.cache import cache_root, cached_folder
-from ..runtime.fingerprint import fingerprint
-from ..runtime.progress import say
-from ..runtime.ranks import world_size
-from .document import Tree
-from .recipe import Settings
-from .toys import PREFIX, VERSION, place_toys
+from ...errors import ModelError, nearest
+from ...models.config import ModelConfig
+from ...runtime.cache import cache_root, cached_folder
+from ...runtime.fingerprint import fingerprint
+from ...runtime.progress import say
+from ...runtime.ranks import world_size
+from ..document import Tree
+from ..recipe import Settings
+from .sources import PREFIX, VERSION, place_toys
 
 BASE, CLOUD = "base", "cloud"
 _KIND = "toy-base"
@@ -105,10 +105,10 @@ def _folder(how: Tree) -> Path:
 
 
 def _pretrain(name: str, folder: Path, settings: Settings) -> None:
-    from ..runtime.quiet import calm_libraries
-    from .assemble import make_model, make_trainer
-    from .material import gather
-    from .one import save_model
+    from ...runtime.quiet import calm_libraries
+    from ..assemble import make_model, make_trainer
+    from ..material import gather
+    from ..one import save_model
 
     say(f"{PREFIX}{name}: {_SAID[name]}")
     run = folder / "run"
