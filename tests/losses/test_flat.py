@@ -17,6 +17,8 @@ def test_the_drawn_example() -> None:
     assert tokens.target_n.tolist() == [7, 8, 9]
     assert tokens.doc_n.tolist() == [0, 1, 1]
     assert tokens.position_n.tolist() == [2, 1, 2]
+    assert tokens.last_n is not None
+    assert tokens.last_n.tolist() == [True, False, True]
     assert tokens.example_ids == ["a", "b"]
     assert len(tokens) == 3
 

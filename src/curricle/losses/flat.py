@@ -9,6 +9,10 @@ A label at t is learned by the state that has read the tokens before t, so its l
     targets_n           ?          Fine   .             read at t + 1, in row order
     doc_n               0           1     1
     position_n          2           1     2             index of the target in its document
+    last_n              x           .     x             no later token of its document is learned
+
+What else a weighting may ask for is joined to the table by whoever knows it, and is None otherwise: values of the
+states before and after a token (a critic), and what rows bring along (`training.columns`).
 
 Suffixes: bt batch x time, n supervised tokens.
 """
@@ -24,6 +28,10 @@ from torch import Tensor
 
 IGNORED = -100
 
+Metrics = dict[str, Any]
+"""A name -> a number, a mean over the micro batch's tokens; or (sum, count), whose ratio is taken over step and ranks.
+Tensors stay on their device until the step closes."""
+
 
 @dataclass(frozen=True)
 class FlatTokens:
@@ -38,6 +46,20 @@ class FlatTokens:
     """Detached; None while it is not known yet."""
     example_ids: Sequence[str] = field(default=())
     """One id per document; empty when the batch has none."""
+    last_n: Tensor | None = None
+    """Whether it is the last learned token of its document."""
+    truncated_n: Tensor | None = None
+    """Whether its document was cut, so that its last token is no end; None when no document was."""
+    reward_n: Tensor | None = None
+    """Its document's reward, NaN where it has none."""
+    before_n: Tensor | None = None
+    """Detached value of the state that the token is read in."""
+    after_n: Tensor | None = None
+    """Detached value of the state once it is read."""
+    reference_n: Tensor | None = None
+    """Its loss under a reference model."""
+    given_n: Tensor | None = None
+    """The weight that its row brings."""
 
     def __len__(self) -> int:
         return self.target_n.shape[0]
@@ -51,7 +73,7 @@ class Weigh(Protocol):
 
     known_beforehand: bool
 
-    def __call__(self, tokens: FlatTokens) -> tuple[Tensor | None, dict[str, float]]: ...
+    def __call__(self, tokens: FlatTokens) -> tuple[Tensor | None, Metrics]: ...
 
 
 def keep_mask(labels_bt: Tensor) -> Tensor:
@@ -68,7 +90,14 @@ def flatten(labels_bt: Tensor, keep_bt: Tensor, inputs: dict[str, Any], example_
     # mask has to be waited for each time.
     after_n = torch.roll(keep_bt, 1, dims=1).flatten().nonzero().squeeze(1)
     target_n, doc_n, position_n = (each.flatten()[after_n] for each in (labels_bt, doc_bt, position_bt))
-    return FlatTokens(target_n, doc_n, position_n, example_ids=example_ids)
+    return FlatTokens(target_n, doc_n, position_n, example_ids=example_ids, last_n=last_of_documents(doc_n))
+
+
+def last_of_documents(doc_n: Tensor) -> Tensor:
+    """Whether a token is the last of its document; documents lie one after the other."""
+    last_n = torch.ones_like(doc_n, dtype=torch.bool)
+    last_n[:-1] = doc_n[1:] != doc_n[:-1]
+    return last_n
 
 
 def _documents(labels_bt: Tensor, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
