@@ -245,6 +245,14 @@ def test_a_name_that_is_not_there(name: str, message: str) -> None:
         one_line(error)
 
 
+def test_a_folder_beside_others_is_not_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs" / "contest").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="`runs/contst`, and there is no such folder; did you mean `contest`") as error:
+        load_model(config("runs/contst"))
+    one_line(error)
+
+
 def test_a_file_is_not_a_folder(copy: Path) -> None:
     with pytest.raises(ModelError, match="it must be the folder"):
         load_model(config(copy / "model.safetensors"))

@@ -195,8 +195,11 @@ def _check_folder(name: str, one_of: tuple[str, ...], what: str) -> None:
     """A path must hold one of these files; a name of the hub is left to the hub's client."""
     folder = Path(name).expanduser()
     if not folder.exists():
-        if name.startswith((".", "/", "~")) or name.count("/") > 1:
-            raise ModelError(f"model.name_or_path is `{name}`, and there is no such folder")
+        beside = folder.parent if "/" in name and folder.parent.is_dir() else None
+        if beside or name.startswith((".", "/", "~")) or name.count("/") > 1:
+            held = sorted(path.name for path in beside.iterdir() if path.is_dir()) if beside else []
+            hint = f"; {nearest(folder.name, held)}" if held else ""
+            raise ModelError(f"model.name_or_path is `{name}`, and there is no such folder{hint}")
         return
     if not folder.is_dir():
         raise ModelError(f"model.name_or_path is `{name}`, a file; it must be the folder that holds config.json")
