@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +129,52 @@ def test_the_head_of_a_table_shares_its_memory() -> None:
     assert head.ids[:] == table.ids[:2]
     assert np.shares_memory(head.tokens, table.tokens)
     assert len(table.head(99)) == 3
+
+
+def bringing() -> list[EncodedExample]:
+    """The same, with a reward for two, a weight for each token, and the end of the second cut off."""
+    rewards, cut = (1.0, None, 0.0), (False, True, False)
+    return [
+        replace(
+            one, reward=rewards[i], truncated=cut[i], token_weights=np.arange(len(one.tokens), dtype=np.float32) + i
+        )
+        for i, one in enumerate(examples())
+    ]
+
+
+def test_what_rows_bring_is_kept_only_when_some_do(tmp_path: Path) -> None:
+    plain = written(tmp_path)
+    assert (plain.rewards, plain.truncated, plain.token_weights) == (None, None, None)
+    assert not (tmp_path / "rewards.bin").exists()
+    assert TokenTable.from_examples(examples()).rewards is None
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_what_rows_bring(tmp_path: Path, mapped: bool) -> None:
+    table = TokenTable.from_examples(bringing())
+    if mapped:
+        writer = TableWriter(tmp_path)
+        writer.append(bringing()[:1])
+        writer.append(bringing()[1:])
+        writer.close({})
+        table = TokenTable.load(tmp_path)
+    some = table.select(np.array([False, True, True]))
+    for part, first in ((table, 0), (some, 1), (table.head(2), 0)):
+        num = len(part)
+        assert part.rewards is not None
+        assert part.truncated is not None
+        assert part.token_weights is not None
+        np.testing.assert_array_equal(part.rewards, np.array([1, np.nan, 0], np.float32)[first : first + num])
+        assert part.truncated.tolist() == [False, True, False][first : first + num]
+        expected = np.concatenate([one.token_weights for one in bringing()[first : first + num] if one is not None])
+        np.testing.assert_array_equal(part.token_weights, expected)
+
+
+def test_weights_of_some_examples_only_are_refused(tmp_path: Path) -> None:
+    mixed = [*examples()[:1], *bringing()[1:]]
+    with pytest.raises(DataError, match="token weights for 8 of 12 tokens"):
+        TokenTable.from_examples(mixed)
+    writer = TableWriter(tmp_path)
+    writer.append(mixed)
+    with pytest.raises(DataError, match="token weights for 8 of 12 tokens"):
+        writer.close({})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import DataError
 from .account import Account
+from .brought import token_weights_of
 from .config import DataConfig
 from .drafts import Draft, Drafter
 from .masks import Masked, assemble, learned_runs, prove
@@ -59,6 +62,11 @@ class ChunkEncoder:
         except BadRow as bad:
             self._refuse(example, bad, account)
             return []
+        if drafts[0].split and isinstance(example.weights, list):
+            raise DataError(
+                f"{example.where}: a list of weights for one sample, but the chat template rewrites earlier turns, so "
+                "each turn becomes a sample; give one number, or set data.learn to last_turn"
+            )
         if drafts[0].split:
             account.see("split", example.where)
             account.add("split_turns", len(drafts))
@@ -132,17 +140,32 @@ class ChunkEncoder:
             windows      a b c d | d e f g    learned  b c d | e f g
         """
         example, limit = draft.example, self.config.max_length
+        weights, ends = self._weights(draft, sample), draft.pieces[-1].end == tuple(sample.tokens[-1:])
+        whole = EncodedExample(
+            example.id, sample.tokens, sample.supervised, example.domain, example.source_index, example.reward
+        )
         if len(sample.tokens) <= limit:
-            yield EncodedExample(example.id, sample.tokens, sample.supervised, example.domain, example.source_index)
+            yield replace(whole, token_weights=weights, truncated=not ends)
             return
         starts = range(0, len(sample.tokens) - 1, limit - 1)
         account.see("windowed", example.where)
         account.add("windows", len(starts))
         for number, start in enumerate(starts):
             tokens = sample.tokens[start : start + limit]
-            supervised = np.arange(len(tokens)) > 0
-            window_id = f"{example.id}-{number}"
-            yield EncodedExample(window_id, tokens, supervised, example.domain, example.source_index)
+            yield replace(
+                whole,
+                id=f"{example.id}-{number}",
+                tokens=tokens,
+                supervised=np.arange(len(tokens)) > 0,
+                token_weights=None if weights is None else weights[start : start + limit],
+                truncated=number < len(starts) - 1,
+            )
+
+    def _weights(self, draft: Draft, sample: Masked) -> npt.NDArray[np.float32] | None:
+        example = draft.example
+        if example.weights is None:
+            return None
+        return token_weights_of(example.weights, sample.supervised, str(example.where))
 
     # --- proof ----------------------------------------------------------------------------------------
 

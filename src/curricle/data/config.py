@@ -57,6 +57,11 @@ class DataConfig(Section):
     A row may lack all but the first."""
     domain_field: str | None = None
     """A column that names the row's domain, for the loss per domain."""
+    reward_field: str | None = None
+    """A column that says whether the row's target is correct: true or false, 1 or 0. Held-out rows may lack it."""
+    weight_field: str | None = None
+    """A column with the weight of the row, or with a list of weights, one for each learned token, for `weighting.kind`
+    column. A reward model's scores can stand there too."""
     system_prompt: str | None = None
     """The system message of rows that bring none of their own."""
     show_system_prompt: bool = True

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from .sources import ExampleSource
 
-VERSION = 3
+VERSION = 4
 """Changes when the same input would give another table."""
 
 CHUNK = 256

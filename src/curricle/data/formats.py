@@ -14,6 +14,7 @@ import orjson
 
 from ..errors import DataError, RecipeError, nearest
 from ..runtime.fingerprint import fingerprint
+from .brought import read_reward
 from .dialogue import DialoguePrompt, as_keywords
 from .readers import BadRow, json_name
 from .schema import ROLES, Example, Kind, Message, Where
@@ -69,6 +70,8 @@ class Layout:
     fields: Mapping[str, str] = field(default_factory=dict)
     references: tuple[str, ...] = ()
     domain_field: str | None = None
+    reward_field: str | None = None
+    weight_field: str | None = None
     system_prompt: str | None = None
     roles: Mapping[str, str] = field(default_factory=dict)
     """Role names of the file beyond those its format knows."""
@@ -333,6 +336,8 @@ def read_row(row: dict[str, Any], layout: Layout, where: Where, source_index: in
         messages=tuple(messages),
         references=parts.targets,
         domain=_domain(row, layout.domain_field),
+        reward=_reward(row, layout),
+        weights=_weights(row, layout),
         units=parts.units,
         prefix=parts.prefix,
         suffix=parts.suffix,
@@ -353,6 +358,26 @@ def _domain(row: dict[str, Any], column: str | None) -> str | None:
     if value is None:
         raise BadRow(f"no field `{column}`", f"data.domain_field asks for it; the row has {_names(row)}")
     return str(value)
+
+
+def _reward(row: dict[str, Any], layout: Layout) -> float | None:
+    if layout.reward_field is None:
+        return None
+    value = lookup(row, layout.reward_field)
+    if value is None:
+        if not layout.need_target:
+            return None
+        raise BadRow(f"no field `{layout.reward_field}`", f"data.reward_field asks for it; the row has {_names(row)}")
+    return read_reward(value, layout.reward_field)
+
+
+def _weights(row: dict[str, Any], layout: Layout) -> Any:
+    if layout.weight_field is None or not layout.need_target:  # held-out rows are not weighted
+        return None
+    value = lookup(row, layout.weight_field)
+    if value is None:
+        raise BadRow(f"no field `{layout.weight_field}`", f"data.weight_field asks for it; the row has {_names(row)}")
+    return _as_list(value, layout.weight_field) if isinstance(value, str) and value.startswith("[") else value
 
 
 # --- Which format ----------------------------------------------------------------------------------

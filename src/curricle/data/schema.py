@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["text", "plain", "chat"]
 
@@ -53,6 +53,10 @@ class Example:
     references: tuple[str, ...] = ()
     """Every accepted target; the first is the one trained on. Empty for raw text and for rows without a target."""
     domain: str | None = None
+    reward: float | None = None
+    """1 where the target is correct, 0 where it is not; None where nothing says."""
+    weights: Any = None
+    """How much the target's tokens count, as the row has it: a number, or a list of them."""
     units: tuple[str, ...] = ()
     """For a dialogue: the utterances of the user message, which is `prefix + "\\n".join(units) + suffix`. Truncation
     drops whole units and leaves the rest of the message alone. Empty for every other format."""

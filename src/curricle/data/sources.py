@@ -41,6 +41,9 @@ _READING = (
     "on_bad_row",
 )
 
+# The same, of settings that most recipes lack: those keep the fingerprint that they had before these settings came.
+_BROUGHT = ("reward_field", "weight_field")
+
 
 @dataclass(frozen=True)
 class FileInfo:
@@ -150,6 +153,7 @@ class ExampleSource:
     def fingerprint(self) -> str:
         """Changes when a file, or a setting that decides what its examples are, changes."""
         settings = {key: getattr(self.config, key) for key in _READING}
+        settings |= {key: value for key in _BROUGHT if (value := getattr(self.config, key)) is not None}
         files = [
             (
                 info.sha256,
@@ -226,6 +230,8 @@ class ExampleSource:
             fields=entry.fields if entry else config.fields,
             references=tuple(config.references),
             domain_field=config.domain_field,
+            reward_field=config.reward_field,
+            weight_field=config.weight_field,
             system_prompt=config.system_prompt,
             roles=entry.roles if entry else {},
             need_target=self.which == "train",

@@ -6,7 +6,8 @@ Three examples of 4, 3 and 5 tokens lie end to end; `offsets` says where each be
     supervised    0 0 1 1   0 1 1   0 0 1 1 1        token t is a target to be learned
     offsets       0         4       7           12
 
-The first token of an example is never supervised: nothing before it could predict it.
+The first token of an example is never supervised: nothing before it could predict it. Some columns are there only when
+the rows bring them: `rewards` of examples, `token_weights` of tokens, `truncated` where an example's end was cut off.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy.typing as npt
 from ..errors import DataError
 from ..runtime.files import disk_error, read_json, write_json
 from ..runtime.fingerprint import fingerprint
+from .brought import token_weights_of
 
 IGNORE = -100
 NO_DOMAIN = "(none)"
@@ -38,6 +40,8 @@ _COLUMNS: dict[str, Any] = {
     "domains": np.int32,
     "sources": np.int32,
 }
+_BROUGHT: dict[str, Any] = {"rewards": np.float32, "truncated": np.bool_, "token_weights": np.float32}
+"""Columns that may be missing: written for all examples or for none, the last with a value for each token."""
 
 
 class Ids(Sequence[str]):
@@ -64,6 +68,10 @@ class EncodedExample:
     supervised: npt.NDArray[np.bool_]
     domain: str | None = None
     source: int = 0
+    reward: float | None = None
+    truncated: bool = False
+    """Its end was cut off, or lies in the next window."""
+    token_weights: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +87,12 @@ class TokenTable:
     domain_names: list[str]
     sources: npt.NDArray[np.int32]
     report: dict[str, Any] = field(default_factory=dict)
+    rewards: npt.NDArray[np.float32] | None = None
+    """The reward of each example, NaN where a row has none."""
+    truncated: npt.NDArray[np.bool_] | None = None
+    """Whether an example's end was cut off; None when no one's was."""
+    token_weights: npt.NDArray[np.float32] | None = None
+    """The weight of each token, aligned with `tokens`."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -104,6 +118,7 @@ class TokenTable:
             ids=Ids(self.ids.raw[:num]),
             domains=self.domains[:num],
             sources=self.sources[:num],
+            **self._brought(slice(num), slice(self.offsets[num])),
         )
 
     def select(self, taken_n: npt.NDArray[np.bool_]) -> TokenTable:
@@ -118,7 +133,16 @@ class TokenTable:
             ids=Ids(self.ids.raw[taken_n]),
             domains=self.domains[taken_n],
             sources=self.sources[taken_n],
+            **self._brought(taken_n, taken_t),
         )
+
+    def _brought(self, examples: Any, tokens: Any) -> dict[str, Any]:
+        """Some of the columns that may be missing."""
+        columns = {name: getattr(self, name) for name in _BROUGHT}
+        return {
+            name: None if column is None else column[tokens if name == "token_weights" else examples]
+            for name, column in columns.items()
+        }
 
     @classmethod
     def load(cls, folder: str | Path) -> TokenTable:
@@ -136,6 +160,7 @@ class TokenTable:
             domain_names=about["domain_names"],
             sources=column["sources"],
             report=about["report"],
+            **{name: _mapped(folder / f"{name}.bin", _BROUGHT[name]) for name in about["brought"]},
         )
 
     @classmethod
@@ -145,13 +170,22 @@ class TokenTable:
         labels: Sequence[Sequence[int]],
         ids: Sequence[str] | None = None,
         domains: Sequence[str | None] | None = None,
+        rewards: Sequence[float | None] | None = None,
+        token_weights: Sequence[Sequence[float]] | None = None,
     ) -> TokenTable:
-        """A table in memory. `labels` repeat the tokens to be learned and hold -100 elsewhere."""
+        """A table in memory. `labels` repeat the tokens to be learned and hold -100 elsewhere; weights go with them."""
         names = ids or [fingerprint(list(map(int, tokens)))[:16] for tokens in input_ids]
         examples = []
         for i, (tokens, marks) in enumerate(zip(input_ids, labels, strict=True)):
             tokens_t, supervised_t = np.asarray(tokens, dtype=np.uint32), _learned(i, tokens, marks)
-            examples.append(EncodedExample(names[i], tokens_t, supervised_t, domains[i] if domains else None))
+            example = EncodedExample(names[i], tokens_t, supervised_t, domains[i] if domains else None)
+            if rewards is not None:
+                example = replace(example, reward=rewards[i])
+            if token_weights is not None:
+                example = replace(
+                    example, token_weights=token_weights_of(token_weights[i], supervised_t, f"example {i}")
+                )
+            examples.append(example)
         return cls.from_examples(examples)
 
     @classmethod
@@ -188,6 +222,7 @@ class TokenTable:
             domains=np.array([row["domains"] for row in rows], dtype=np.int32),
             domain_names=_domain_names(names),
             sources=np.array([row["sources"] for row in rows], dtype=np.int32),
+            **{name: _in_memory(name, rows) for name in _are_brought(examples)},
         )
 
 
@@ -198,18 +233,21 @@ class TableWriter:
         self.folder = Path(folder)
         self.num_examples = self.num_tokens = self.num_supervised = 0
         self._domains: dict[str, int] = {}
+        self._are_brought: set[str] = set()
         self._open = ExitStack()
         self._files: dict[str, IO[bytes]] = {}
-        for name in _COLUMNS:
+        for name in _COLUMNS | _BROUGHT:
             self._files[name] = self._open.enter_context(open(self.folder / f"{name}.bin", "wb"))  # noqa: SIM115
 
     def append(self, examples: Iterable[EncodedExample]) -> None:
+        examples = list(examples)
+        self._are_brought.update(_are_brought(examples))
         for example in examples:
             row = _columns(example, self._domains)
             if len(row["ids"]) > ID_BYTES:
                 raise DataError(f"the id `{example.id}` is longer than {ID_BYTES} bytes; shorten it")
             try:
-                for name, dtype in _COLUMNS.items():
+                for name, dtype in (_COLUMNS | _BROUGHT).items():
                     self._files[name].write(np.asarray(row[name], dtype=dtype).tobytes())
             except OSError as error:
                 raise disk_error(self.folder, error) from error
@@ -222,7 +260,13 @@ class TableWriter:
         self.abandon()
         if self.num_examples:
             _refuse_nothing_to_learn(self.num_supervised, self.num_examples)
-        write_json(self.folder / "table.json", {"domain_names": _domain_names(self._domains), "report": report})
+        if "token_weights" in self._are_brought:
+            column = self.folder / "token_weights.bin"
+            _refuse_some_without(column.stat().st_size // np.dtype(np.float32).itemsize, self.num_tokens)
+        for name in _BROUGHT.keys() - self._are_brought:
+            (self.folder / f"{name}.bin").unlink()
+        about = {"domain_names": _domain_names(self._domains), "brought": sorted(self._are_brought), "report": report}
+        write_json(self.folder / "table.json", about)
 
     def abandon(self) -> None:
         """Close the files; the folder is left to whoever made it."""
@@ -244,7 +288,34 @@ def _columns(example: EncodedExample, domain_numbers: dict[str, int]) -> dict[st
         "ids": example.id.encode(),
         "domains": domain_numbers.setdefault(example.domain or NO_DOMAIN, len(domain_numbers)),
         "sources": example.source,
+        "rewards": np.nan if example.reward is None else example.reward,
+        "truncated": example.truncated,
+        "token_weights": np.empty(0) if example.token_weights is None else example.token_weights,
     }
+
+
+def _are_brought(examples: Iterable[EncodedExample]) -> set[str]:
+    """Which of the columns that may be missing say anything."""
+    told = set()
+    for example in examples:
+        told |= {"rewards"} if example.reward is not None else set()
+        told |= {"truncated"} if example.truncated else set()
+        told |= {"token_weights"} if example.token_weights is not None else set()
+    return told
+
+
+def _in_memory(name: str, rows: Sequence[Mapping[str, Any]]) -> Any:
+    column = np.concatenate([np.atleast_1d(np.asarray(row[name], dtype=_BROUGHT[name])) for row in rows])
+    if name == "token_weights":
+        _refuse_some_without(len(column), sum(row["lengths"] for row in rows))
+    return column
+
+
+def _refuse_some_without(num_weights: int, num_tokens: int) -> None:
+    if num_weights != num_tokens:
+        raise DataError(
+            f"token weights for {num_weights} of {num_tokens} tokens; all examples of a table bring some, or none does"
+        )
 
 
 def _domain_names(numbers: dict[str, int]) -> list[str]:
