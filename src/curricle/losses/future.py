@@ -69,7 +69,8 @@ def head_scales(counts: Tensor, coefficients: Sequence[float]) -> Tensor:
 
     sum_h c_h * sum(w * l_h) / N_h  =  sum_h s_h * sum(w * l_h) / N_1     with  s_h = c_h * N_1 / N_h
     """
-    counts = counts.clamp(min=1).to(torch.float32)  # exact to 16 million tokens a step, and a ratio after that
+    exact = torch.float32 if counts.device.type == "mps" else torch.float64  # Apple's devices lack float64
+    counts = counts.clamp(min=1).to(exact)
     return counts[0] / counts * counts.new_tensor(coefficients)
 
 

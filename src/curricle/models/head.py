@@ -11,9 +11,17 @@ logits   the model makes its [N, V] logits and cross-entropy is taken from them.
 
 Which token comes first (`supervised_choices`) is read off on the same two paths.
 
-`head_plan` says which one is right for a model.
+A multi-token model calls its output head once for each of its heads, in their order. The tap takes the states of every
+call and measures all of them together at the last one, so that neither logits nor the gradient of the head's weight is
+there once a head:
 
-Suffixes: bt batch x time, n supervised tokens, h hidden, v vocabulary.
+    head 1  [N_1, H] --.
+    head 2  [N_2, H] --+--> [M, H] -> losses of all -> sum of s_h * weight * loss      s_h: see `losses.future`
+    head 3  [N_3, H] --'
+
+`head_plan` says which path is right for a model.
+
+Suffixes: bt batch x time, n supervised tokens, m supervised tokens of all heads, h hidden, v vocabulary.
 """
 
 from __future__ import annotations
@@ -22,7 +30,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +38,7 @@ from torch import Tensor, nn
 from ..errors import ModelError
 from ..losses.choices import first_choices
 from ..losses.flat import FlatTokens, Weigh, flatten, keep_mask
+from ..losses.future import Future, futures, reference_futures
 from ..losses.reference import logit_losses
 from ..losses.token_losses import token_losses, weighted_loss
 from .head_plan import HeadPlan, accepts, base_model, matrix_of, plan_head
@@ -40,19 +49,30 @@ class Supervised:
     """What one micro batch gave."""
 
     loss_sum: Tensor
-    """sum(weight * loss), to be differentiated; zero but connected to the graph where nothing is supervised."""
+    """sum(weight * loss), to be differentiated; zero but connected to the graph where nothing is supervised. Of several
+    heads: the sum of theirs, each times its scale."""
     tokens: FlatTokens
-    """With their losses, detached and not weighted."""
+    """With their losses at the first head, detached and not weighted."""
     weights_n: Tensor | None
     """None: every weight is 1."""
-    metrics: dict[str, float]
+    metrics: dict[str, Any]
     outputs: Any
     """The model's own: its logits are empty on the tap, [N, V] otherwise."""
+    further: tuple[HeadLosses, ...] = ()
+    """Of heads 2, 3, ..., where they were asked for."""
 
     @property
     def loss_n(self) -> Tensor:
         assert self.tokens.loss_n is not None
         return self.tokens.loss_n
+
+
+class HeadLosses(NamedTuple):
+    """A further head's losses, detached and not weighted."""
+
+    loss_n: Tensor
+    row_n: Tensor
+    """The row of each in the table of tokens."""
 
 
 class HeadTap:
@@ -61,7 +81,9 @@ class HeadTap:
     def __init__(self, model: nn.Module, plan: HeadPlan | None = None) -> None:
         self.plan = plan or plan_head(model)
         base = base_model(model)
-        self.accepts = {name for name in ("logits_to_keep", "use_cache") if accepts(base, name)}
+        self.accepts = {name for name in ("logits_to_keep", "use_cache", "mtp_keep") if accepts(base, name)}
+        self.coefficients: list[float] = base.config.coefficients if "mtp_keep" in self.accepts else [1.0]
+        """What each head's mean loss counts, from the first on."""
         self._job: _Kept | None = None
         self._handles: list[Any] = []
         if self.plan.path == "tap":
@@ -82,7 +104,8 @@ class HeadTap:
     @contextmanager
     def working(self, job: _Kept) -> Iterator[dict[str, Any]]:
         """Take the hidden states of one forward; gives the arguments to add to it."""
-        offered = {"logits_to_keep": job.keep_bt, "use_cache": False}
+        first, *further = job.keeps
+        offered = {"logits_to_keep": first, "use_cache": False} | ({"mtp_keep": further} if further else {})
         self._job = job
         try:
             yield {name: value for name, value in offered.items() if name in self.accepts}
@@ -92,12 +115,11 @@ class HeadTap:
     def _before(self, head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         if self._job is None:
             return None
-        self._job.hidden_nh = self._job.kept(args[0])
-        return (self._job.hidden_nh[:0],)
+        return (self._job.take(args[0])[:0],)
 
     @torch.compiler.disable  # torch.compile would write out the loop over the vocabulary, strip by strip
     def _after(self, head: nn.Module, args: tuple[Tensor, ...], empty_logits: Tensor) -> None:
-        if self._job is not None:
+        if self._job is not None and self._job.complete:
             self._job.measure_hidden(*matrix_of(head), self.plan)
 
 
@@ -108,22 +130,28 @@ def supervised_losses(
     tap: HeadTap,
     weighting: Weigh,
     example_ids: Sequence[str] = (),
+    scales: Sequence[float] | Tensor = (1.0,),
 ) -> Supervised:
-    """Losses and their weighted sum of one micro batch. `model` may be wrapped; `labels_bt` align with `input_ids`."""
+    """Losses and their weighted sum of one micro batch. `model` may be wrapped; `labels_bt` align with `input_ids`.
+
+    `scales` has one number for each head that learns, from the first on; by default only the first one does.
+    """
     keep_bt = keep_mask(labels_bt)
-    job = _Losses(keep_bt, flatten(labels_bt, keep_bt, inputs, example_ids), weighting)
+    tokens = flatten(labels_bt, keep_bt, inputs, example_ids)
+    heads = futures(keep_bt, tokens, len(scales))
+    job = _Losses([head.keep_bt for head in heads], tokens, weighting, heads, scales)
     with tap.working(job) as arguments:
         outputs = model(**inputs, **arguments)
     if job.result is None:
-        job.measure_logits(job.kept(outputs.logits))
+        job.measure_logits([outputs.logits, *(outputs.mtp_logits if len(heads) > 1 else ())])
     assert job.result is not None
-    loss_sum, tokens = job.result
-    return Supervised(loss_sum, tokens, job.weights_n, job.metrics, outputs)
+    loss_sum, tokens, further = job.result
+    return Supervised(loss_sum, tokens, job.weights_n, job.metrics, outputs, further)
 
 
 def supervised_choices(model: nn.Module, inputs: dict[str, Any], labels_bt: Tensor, tap: HeadTap) -> Tensor:
     """[N] the token that the model itself would put at each supervised place, in row order."""
-    job = _Choices(keep_mask(labels_bt))
+    job = _Choices([keep_mask(labels_bt)])
     with tap.working(job) as arguments:
         outputs = model(**inputs, **arguments)
     return job.kept(outputs.logits).argmax(-1) if job.choice_n is None else job.choice_n
@@ -131,14 +159,24 @@ def supervised_choices(model: nn.Module, inputs: dict[str, Any], labels_bt: Tens
 
 @dataclass
 class _Kept(ABC):
-    """What is made of one forward's hidden states at the kept positions."""
+    """What is made of one forward's hidden states at the kept positions of each head."""
 
-    keep_bt: Tensor
-    hidden_nh: Tensor | None = field(default=None, init=False)
+    keeps: list[Tensor]
+    hidden: list[Tensor] = field(default_factory=list, init=False)
 
-    def kept(self, states: Tensor) -> Tensor:
+    @property
+    def complete(self) -> bool:
+        """Whether every head has been called."""
+        return len(self.hidden) == len(self.keeps)
+
+    def take(self, states: Tensor) -> Tensor:
+        """The next head's states, at its positions."""
+        self.hidden.append(self.kept(states, len(self.hidden)))
+        return self.hidden[-1]
+
+    def kept(self, states: Tensor, head: int = 0) -> Tensor:
         """[N, ...] of what the model gave: it kept the right positions itself, or kept all of them."""
-        return states[self.keep_bt.to(states.device)] if states.dim() == 3 else states
+        return states[self.keeps[head].to(states.device)] if states.dim() == 3 else states
 
     @abstractmethod
     def measure_hidden(self, weight_vh: Tensor, bias_v: Tensor | None, plan: HeadPlan) -> None:
@@ -152,8 +190,7 @@ class _Choices(_Kept):
     choice_n: Tensor | None = None
 
     def measure_hidden(self, weight_vh: Tensor, bias_v: Tensor | None, plan: HeadPlan) -> None:
-        assert self.hidden_nh is not None
-        self.choice_n = first_choices(self.hidden_nh, weight_vh, bias=bias_v)
+        self.choice_n = first_choices(self.hidden[0], weight_vh, bias=bias_v)
 
 
 @dataclass
@@ -162,33 +199,63 @@ class _Losses(_Kept):
 
     tokens: FlatTokens
     weighting: Weigh
+    heads: list[Future]
+    scales: Sequence[float] | Tensor
     weights_n: Tensor | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    result: tuple[Tensor, FlatTokens] | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    result: tuple[Tensor, FlatTokens, tuple[HeadLosses, ...]] | None = None
 
     def measure_hidden(self, weight_vh: Tensor, bias_v: Tensor | None, plan: HeadPlan) -> None:
-        assert self.hidden_nh is not None
-        hidden_nh, self.hidden_nh = self.hidden_nh, None
-        targets_n = self.tokens.target_n.to(hidden_nh.device)
+        hidden, self.hidden = self.hidden, []
+        hidden_mh = hidden[0] if len(hidden) == 1 else torch.cat(hidden)
+        targets_m = self._targets().to(hidden_mh.device)
         form: dict[str, Any] = {"bias": bias_v, "softcap": plan.softcap, "scale": plan.scale}
         if self.weighting.known_beforehand:
             self._weigh(self.tokens)
-            loss_sum, loss_n = weighted_loss(hidden_nh, weight_vh, targets_n, self.weights_n, **form)
-            self.result = loss_sum, self.tokens.with_losses(loss_n)
+            loss_sum, loss_m = weighted_loss(hidden_mh, weight_vh, targets_m, self._weights_m(hidden_mh), **form)
+            self._finish(loss_sum, loss_m)
         else:
-            self._sum(token_losses(hidden_nh, weight_vh, targets_n, **form))
+            self._sum(token_losses(hidden_mh, weight_vh, targets_m, **form))
 
-    def measure_logits(self, logits_nv: Tensor) -> None:
-        self._sum(logit_losses(logits_nv, self.tokens.target_n.to(logits_nv.device)))
+    def measure_logits(self, logits: Sequence[Tensor]) -> None:
+        targets_m, sizes = self._targets(), [len(head.row_n) for head in self.heads]
+        loss_m = [
+            logit_losses(kept_nv, targets_n.to(kept_nv.device))
+            for kept_nv, targets_n in zip(
+                (self.kept(each, head) for head, each in enumerate(logits)), targets_m.split(sizes), strict=True
+            )
+        ]
+        self._sum(loss_m[0] if len(loss_m) == 1 else torch.cat(loss_m))
 
-    def _sum(self, loss_n: Tensor) -> None:
-        tokens = self.tokens.with_losses(loss_n)
-        self._weigh(self.tokens if self.weighting.known_beforehand else tokens)
-        self.result = (loss_n if self.weights_n is None else loss_n * self.weights_n).sum(), tokens
+    def _targets(self) -> Tensor:
+        """[M] what every head learns, one head after the other; one head has the table's own."""
+        target_n = self.tokens.target_n
+        return target_n if len(self.heads) == 1 else torch.cat([target_n[head.row_n] for head in self.heads])
+
+    def _sum(self, loss_m: Tensor) -> None:
+        num = len(self.tokens)
+        self._weigh(self.tokens if self.weighting.known_beforehand else self.tokens.with_losses(loss_m[:num]))
+        weights_m = self._weights_m(loss_m)
+        self._finish((loss_m if weights_m is None else loss_m * weights_m).sum(), loss_m)
 
     def _weigh(self, tokens: FlatTokens) -> None:
         weights_n, self.metrics = self.weighting(tokens)
         self.weights_n = None if weights_n is None else weights_n.detach()
+
+    def _weights_m(self, like: Tensor) -> Tensor | None:
+        """A token's weight wherever it is learned, times the head's scale; None where all of that is 1."""
+        if len(self.heads) == 1:
+            return self.weights_n
+        whole = torch.promote_types(like.dtype, torch.float32)
+        all_n = torch.ones(len(self.tokens), dtype=whole, device=like.device)
+        all_n = all_n if self.weights_n is None else self.weights_n.to(all_n)
+        parts = zip(self.heads, self.scales, strict=True)
+        return torch.cat([all_n[head.row_n.to(like.device)] * scale for head, scale in parts]).to(whole)
+
+    def _finish(self, loss_sum: Tensor, loss_m: Tensor) -> None:
+        first_n, *others = loss_m.detach().split([len(head.row_n) for head in self.heads])
+        further = tuple(HeadLosses(loss_n, head.row_n) for loss_n, head in zip(others, self.heads[1:], strict=True))
+        self.result = loss_sum, self.tokens.with_losses(first_n), further
 
 
 class AllOne:
@@ -201,27 +268,42 @@ class AllOne:
 
 
 def verify_head(model: nn.Module, inputs: dict[str, Any], labels_bt: Tensor, tap: HeadTap) -> None:
-    """One batch through the model's stock loss and through ours; a ModelError where the two means differ.
+    """One batch through the model's stock loss and through ours; a ModelError where the two means differ, at any head.
 
     Call it before the model is wrapped. The stock loss builds full logits: a short row is enough, and cheaper.
     """
     modes = [(module, module.training) for module in model.modules()]
     devices = {p.device for p in model.parameters() if p.is_cuda}
+    num_heads = len(tap.coefficients)
     try:
         model.eval()
         with torch.no_grad(), torch.random.fork_rng(devices=list(devices)):
-            ours = supervised_losses(model, inputs, labels_bt, tap, AllOne()).loss_n.mean().item()
+            ours = supervised_losses(model, inputs, labels_bt, tap, AllOne(), scales=tap.coefficients)
             outputs = model(**inputs, labels=labels_bt)
+            all_bthv = model(**inputs, all_heads=True).logits if num_heads > 1 else None
     finally:
         for module, training in modes:
             module.training = training
     stock = _stock_loss(base_model(model).config, outputs)
     # Float32 logits may hide a bfloat16 product (autocast converts what it returns); a wrong head is off by far more.
-    allowed = (1e-3 if outputs.logits.dtype == torch.float32 else 1e-2) * max(1.0, abs(stock))
+    tolerance = 1e-3 if outputs.logits.dtype == torch.float32 else 1e-2
+    _must_be_equal(ours.loss_n.mean().item(), stock, tolerance, tap.plan.reason)
+    if all_bthv is not None:
+        learned = reference_futures(labels_bt, inputs, num_heads)
+        for h, (places, further) in enumerate(zip(learned[1:], ours.further, strict=True), start=2):
+            if places:
+                row_n, at_n, target_n = torch.tensor(places, device=all_bthv.device).unbind(1)
+                expected = logit_losses(all_bthv[row_n, at_n, h - 1], target_n).mean().item()
+                found = further.loss_n.sum().item() / len(places)
+                _must_be_equal(found, expected, tolerance, f"head {h}: {tap.plan.reason}")
+
+
+def _must_be_equal(ours: float, stock: float, tolerance: float, where: str) -> None:
+    allowed = tolerance * max(1.0, abs(stock))
     if not abs(ours - stock) <= allowed:
         raise ModelError(
-            f"the model's own loss on a first batch is {stock:.6g} and ours is {ours:.6g} ({tap.plan.reason}), more "
-            f"than rounding ({allowed:.1g}); training would not be what this model was made for: please report the "
+            f"the model's own loss on a first batch is {stock:.6g} and ours is {ours:.6g} ({where}), more than "
+            f"rounding ({allowed:.1g}); training would not be what this model was made for: please report the "
             "architecture, and train it with its own Trainer meanwhile"
         )
 
