@@ -76,6 +76,7 @@ def must_delegate(trainer: Trainer, dialled: bool) -> bool:
     """Whether the loss has to stay the host's own because a setting of the host changes it."""
     args = trainer.args
     config = getattr(trainer.model, "config", None)
+    dialled = dialled or getattr(config, "num_future_tokens", 1) > 1
     reasons = [
         reason
         for asked, reason in (
@@ -91,7 +92,9 @@ def must_delegate(trainer: Trainer, dialled: bool) -> bool:
         if asked
     ]
     if reasons and dialled:
-        raise RecipeError(f"{', '.join(reasons)} changes the loss and does not go with order, rows, weighting or depth")
+        raise RecipeError(
+            f"{', '.join(reasons)} changes the loss and does not go with order, rows, weighting, depth or several heads"
+        )
     return bool(reasons)
 
 

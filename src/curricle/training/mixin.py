@@ -31,13 +31,14 @@ from ..models.attention import for_model
 from ..models.head import HeadTap, supervised_losses, verify_head
 from ..models.probe import verify_packing
 from ..runtime.progress import say
-from ..runtime.ranks import all_sum, world_size
+from ..runtime.ranks import world_size
 from ..weighting.base import Uniform, Weighting
 from . import checkpoints, host
 from .batches import OrderedBatches, as_loader, plan_steps
 from .books import StepBooks, num_tokens
 from .depth import LayerDial
 from .fit import fit_batch
+from .heads import StepHeads
 from .heldout import heldout_metrics
 from .monitors import Monitor
 from .patience import Patience
@@ -70,6 +71,7 @@ class CurricleMixin(Host):
     train_dataset: Any
     eval_dataset: Any
     tap: HeadTap
+    heads: StepHeads
     batches: OrderedBatches
 
     def __init__(
@@ -101,6 +103,7 @@ class CurricleMixin(Host):
         bare = self.accelerator.unwrap_model(self.model)
         if not self.delegates:
             self.tap = HeadTap(bare)
+            self.heads = StepHeads(self.tap.coefficients)
         if self.depth.gates_documents and not self.our_rows:
             raise RecipeError(
                 f"`{type(self.depth).__name__}` gates documents by their place in a table: give rows=Rows()"
@@ -145,8 +148,7 @@ class CurricleMixin(Host):
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> Any:
         if self.delegates:
             return super()._get_num_items_in_batch(batch_samples, device)
-        local = sum(count_supervised(batch["labels"]) for batch in batch_samples)
-        return all_sum(torch.as_tensor(local, device=device))
+        return self.heads.count(batch_samples, device)
 
     # ---- one micro batch --------------------------------------------------------------------------------------------
 
@@ -177,7 +179,7 @@ class CurricleMixin(Host):
         inputs = dict(inputs)
         labels = inputs.pop("labels")
         with for_model(inputs) as model_inputs:
-            return supervised_losses(model, model_inputs, labels, self.tap, self.weighting)
+            return supervised_losses(model, model_inputs, labels, self.tap, self.weighting, scales=self.heads.scales)
 
     # ---- one step ---------------------------------------------------------------------------------------------------
 
