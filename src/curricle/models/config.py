@@ -77,6 +77,20 @@ class LoraGenConfig(Section):
         return self
 
 
+class HeadsConfig(Section):
+    """Multi-token prediction: beside the next token, heads of the model learn the tokens after it. A model loaded from
+    a folder gets the extra heads beside its layers, unless it has them already; in a nano model parallel heads take
+    the place of layers, so that its size stays."""
+
+    num_future_tokens: Annotated[int, Field(ge=1)] = 4
+    """Heads in all: head 1 learns the next token, head 2 the one after it, and so on."""
+    kind: Literal["parallel", "sequential"] = "parallel"
+    """`parallel`: each head is one layer on a trunk that all share (Gloeckle et al., 2024). `sequential`: each head
+    reads the state of the one before and the token ahead (DeepSeek-V3)."""
+    mtp_lambda: Annotated[float, Field(ge=0)] = 0.3
+    """What the losses of all sequential extra heads count together, beside head 1; parallel heads count 1 each."""
+
+
 class ModelConfig(Section):
     """Which model is trained, and how it is loaded."""
 
@@ -91,6 +105,8 @@ class ModelConfig(Section):
     """Train LoRA factors instead of the weights."""
     lora_gen: LoraGenConfig | None = None
     """Let a cloud model make LoRA factors out of system prompts, and train what lies between (LoRA-Gen)."""
+    mtp: HeadsConfig | None = None
+    """Give the model heads for several tokens ahead (multi-token prediction)."""
     quantization: Literal["nf4"] | None = None
     """Load the frozen weights in 4 bits (QLoRA); needs an adapter and `pip install 'curricle[qlora]'`."""
     pad_token: str | None = None
@@ -119,6 +135,8 @@ class ModelConfig(Section):
         if self.lora_gen is not None and (self.adapter is not None or self.quantization is not None):
             other = "adapter" if self.adapter is not None else "quantization"
             raise ValueError(f"model.lora_gen does not go with model.{other}; leave one of them out, or set it to null")
+        if self.lora_gen is not None and self.mtp is not None:
+            raise ValueError("model.lora_gen does not go with model.mtp; leave one of them out, or set it to null")
         if self.quantization and self.adapter is None:
             raise ValueError(
                 f"model.quantization is `{self.quantization}` without model.adapter, but 4-bit weights cannot be "

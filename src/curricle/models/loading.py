@@ -74,6 +74,8 @@ def model_settings(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | Non
     """The transformers config of the model alone: enough to choose an attention or to estimate memory."""
     from transformers import AutoConfig
 
+    from .mtp.making import config_with_heads  # and models with several heads are known to transformers
+
     if config.nano_type:
         return _nano_settings(config, tokenizer)
     _check_folder(config.name_or_path, ("config.json",), "config")
@@ -81,14 +83,16 @@ def model_settings(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | Non
         settings = AutoConfig.from_pretrained(config.name_or_path, **_source(config))
     if not config.trust_remote_code:
         _refuse_other_kinds(settings.model_type, config.name_or_path)
-    return settings
+    return settings if config.mtp is None else config_with_heads(settings, config.mtp, config.name_or_path)
 
 
 def _refuse_other_kinds(model_type: str, name: str) -> None:
     """Encoders, translators, image models: what transformers has no causal language model for."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    from .mtp.configuration import MtpConfig
+
+    if model_type not in (*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MtpConfig.model_type):
         raise ModelError(
             f"model.name_or_path is `{name}`, a {model_type} model; only causal language models are trained here, "
             "such as llama, qwen2, mistral or gemma2"
@@ -154,12 +158,14 @@ def check_weights(config: ModelConfig) -> None:
 def _saved_model(config: ModelConfig, attn: str | None) -> Any:
     from transformers import AutoModelForCausalLM
 
+    from .mtp.making import model_with_heads
+
     quantization = _quantization(config)
     _check_folder(config.name_or_path, ("config.json",), "config")
     check_weights(config)
     _register(attn)
     with _one_line(config, "model"):
-        return AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             config.name_or_path,
             dtype=config.dtype,
             attn_implementation=attn,
@@ -167,6 +173,7 @@ def _saved_model(config: ModelConfig, attn: str | None) -> Any:
             quantization_config=quantization,
             **_source(config),
         )
+    return model if config.mtp is None else model_with_heads(model, config.mtp, config.name_or_path)
 
 
 def _quantization(config: ModelConfig) -> Any:
@@ -310,9 +317,14 @@ def _nano_settings(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | Non
     vocab_size = config.shape.get("vocab_size", NANO_VOCABULARY) if tokenizer is None else len(tokenizer)
     ids = {} if tokenizer is None else {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     try:
-        return nano_config(kind, vocab_size, **{**ids, **shape})
+        settings = nano_config(kind, vocab_size, **{**ids, **shape})
     except (ValueError, StrictDataclassError) as error:
         raise ModelError(f"{config.name_or_path} with shape {config.shape} cannot be made: {_flat(error)}") from error
+    if config.mtp is None:
+        return settings
+    from .mtp.making import scratch_config
+
+    return scratch_config(settings, **config.mtp.model_dump())
 
 
 def _nano_model(config: ModelConfig, attn: str | None, tokenizer: PreTrainedTokenizerBase | None) -> Any:

@@ -7,7 +7,7 @@ head 1, and the trunk that all heads share is what lies below.
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PretrainedConfig
@@ -21,11 +21,13 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "olmo2", "phi3")
 
 @strict
 class MtpConfig(PretrainedConfig):
-    """A model of any of `FAMILIES` with `num_future_tokens` heads. What it lacks itself, the family's config answers."""
+    """One of `FAMILIES` with `num_future_tokens` heads. What this config lacks, the family's own answers."""
 
     model_type = "curricle_mtp"
-    keys_to_ignore_at_inference = ["past_key_values", "mtp_logits"]
-    sub_configs_defaults = {"text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama")}
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "mtp_logits"]
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama")
+    }
 
     text_config: dict[str, Any] | PretrainedConfig | None = None
     num_future_tokens: int = 4
@@ -88,8 +90,8 @@ def without_heads_layers(family: Any, num_future_tokens: int) -> Any:
     left = family.num_hidden_layers - (num_future_tokens - 1)
     if left < 2:
         raise ModelError(
-            f"{num_future_tokens} parallel heads leave no trunk: {family.num_hidden_layers} layers, less "
-            f"{num_future_tokens} of the heads, are {left - 1}; give the model at least {num_future_tokens + 1} layers "
+            f"{num_future_tokens} parallel heads leave no trunk: they are a layer each, and the model has "
+            f"{family.num_hidden_layers} in all; give it at least {num_future_tokens + 1} "
             "(model.shape.num_hidden_layers) or ask for fewer tokens (model.mtp.num_future_tokens)"
         )
     fields = copy.deepcopy(family.to_dict())

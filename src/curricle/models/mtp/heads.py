@@ -1,8 +1,8 @@
 """The extra heads: how they are made out of a family's last layer, and how one is run.
 
 parallel     another layer of that kind, on the trunk's state
-sequential   transformers' `MtpLayer`: the state of the head before and the embedding of the next token, each under a norm
-             of its own, projected to one state, and a layer of that kind on it
+sequential   transformers' `MtpLayer`: the state of the head before and the embedding of the next token, each under a
+             norm of its own, projected to one state, and a layer of that kind on it
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ def sequential_head(backbone: Any, place: int) -> nn.Module:
     return _numbered(MtpLayer(backbone.config, layer, norm, len(backbone.layers) - 1), backbone, place)
 
 
-def _numbered(head: nn.Module, backbone: Any, place: int) -> nn.Module:
+def _numbered(head: Any, backbone: Any, place: int) -> nn.Module:
     """Built as the last layer is, and then given its own place in a cache."""
     for part in head.modules():
         if hasattr(part, "layer_idx"):
             part.layer_idx = len(backbone.layers) + place
-    return head
+    numbered: nn.Module = head
+    return numbered
 
 
 def run_parallel(head: Any, trunk_bth: Tensor, given: dict[str, Any], recompute: bool) -> Tensor:

@@ -1,7 +1,7 @@
 """A model with heads from one without, or from nothing.
 
 added     a model that has learned something keeps all its layers; each parallel head starts as a copy of its last one
-scratch   the layers of the extra heads are taken off the trunk, so the number of parameters does not depend on the heads
+scratch   the extra heads' layers are taken off the trunk, so that the number of parameters stays
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import torch
 
+from ...errors import ModelError
+from ..config import HeadsConfig
 from .configuration import MtpConfig, check_heads, without_heads_layers
 from .model import MtpForCausalLM
 
@@ -39,6 +41,33 @@ def add_heads(plain: Any, num_future_tokens: int, kind: Kind = "parallel", mtp_l
         model = MtpForCausalLM(config)
     model.adopt(plain)
     return model
+
+
+def config_with_heads(settings: Any, heads: HeadsConfig, name: str) -> MtpConfig:
+    """What a saved model will be with the heads that a recipe asks for; one that has them must have the same."""
+    if not isinstance(settings, MtpConfig):
+        return mtp_config(settings, **heads.model_dump())
+    has, asked = (settings.num_future_tokens, settings.kind), (heads.num_future_tokens, heads.kind)
+    if has != asked:
+        raise ModelError(
+            f"model.mtp asks for {asked[0]} {asked[1]} heads, and {name} has {has[0]} {has[1]} ones already; set "
+            "model.mtp to the same, or to null"
+        )
+    settings.mtp_lambda = heads.mtp_lambda
+    return settings
+
+
+def model_with_heads(model: Any, heads: HeadsConfig, name: str) -> MtpForCausalLM:
+    """A loaded model with the heads that a recipe asks for."""
+    if isinstance(model, MtpForCausalLM):
+        config_with_heads(model.config, heads, name)
+        return model
+    if getattr(model, "is_quantized", False):
+        raise ModelError(
+            f"model.mtp cannot copy a head out of 4-bit weights: give {name} its heads first and save it, or leave "
+            "model.quantization out"
+        )
+    return add_heads(model, **heads.model_dump())
 
 
 def plain_state(model: MtpForCausalLM) -> dict[str, torch.Tensor]:

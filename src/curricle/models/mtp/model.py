@@ -55,8 +55,7 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
     config_class = MtpConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
-    _skip_keys_device_placement = ["past_key_values"]
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012 (declared by transformers)
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -92,7 +91,7 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
         device, last = plain.lm_head.weight.device, self.model.layers[-1]
         for place in range(len(self.extra_heads)):
             with device:
-                head = self._new_head(place).to(plain.dtype)
+                head: Any = self._new_head(place).to(plain.dtype)
             head.apply(self._init_weights)
             copy_layer(last, head if self.config.kind == "parallel" else head.mtp_block)
             self.extra_heads[place] = head
@@ -125,7 +124,11 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
             past_key_values, use_cache = self._cache_for_heads(past_key_values, use_cache)
         if wanted and self.config.kind == "sequential" and inputs_embeds is None:
             input_ids, inputs_embeds = None, self.model.embed_tokens(input_ids)
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
+        inputs: dict[str, Any] = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+        }
         inputs |= {"past_key_values": past_key_values, "inputs_embeds": inputs_embeds, "use_cache": use_cache}
         outputs, trunk_bth, given = self._run_trunk({**inputs, **kwargs})
         logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
@@ -152,7 +155,8 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
 
     def _run_trunk(self, inputs: dict[str, Any]) -> tuple[Any, Tensor, dict[str, Any]]:
         """The plain model's outputs, the state that the heads share, and what came with it into the last layer."""
-        self._entries = entries = []
+        entries: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        self._entries = entries
         try:
             outputs = self.model(**inputs)
         finally:
