@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from ..losses.flat import keep_mask
 from ..runtime.progress import track
 from ..runtime.ranks import all_sum, world_size
 from .attention import for_model
-from .head import AllOne, HeadTap, base_model, supervised_choices, supervised_losses
+from .head import AllOne, HeadTap, Supervised, base_model, supervised_choices, supervised_losses
 
 Measure = Callable[[nn.Module, dict[str, Any], Tensor, HeadTap], Tensor]
 
@@ -53,13 +54,23 @@ class TokenValues:
 
 
 def token_losses_of(
-    model: nn.Module, table: TokenTable, rows: Rows, *, batch_size: int = 1, tap: HeadTap | None = None
+    model: nn.Module,
+    table: TokenTable,
+    rows: Rows,
+    *,
+    batch_size: int = 1,
+    tap: HeadTap | None = None,
+    see: Callable[[Supervised], None] | None = None,
 ) -> TokenValues:
-    """-log p of every supervised token of a table, `batch_size` rows at a time. A trainer has a tap on its model."""
+    """-log p of every supervised token of a table, `batch_size` rows at a time. A trainer has a tap on its model.
+
+    `see` is shown every batch of this rank, with the losses of all heads of a multi-token model.
+    """
+    measure = _losses if see is None else partial(_shown, see)
     if tap is not None:
-        return _measured(model, table, rows, batch_size, _losses, tap)
+        return _measured(model, table, rows, batch_size, measure, tap)
     with HeadTap(model) as own:
-        return _measured(model, table, rows, batch_size, _losses, own)
+        return _measured(model, table, rows, batch_size, measure, own)
 
 
 def token_hits_of(model: nn.Module, table: TokenTable, rows: Rows, *, batch_size: int = 1) -> TokenValues:
@@ -112,6 +123,14 @@ def max_positions(model: nn.Module) -> int | None:
 
 def _losses(model: nn.Module, inputs: dict[str, Any], labels_bt: Tensor, tap: HeadTap) -> Tensor:
     return supervised_losses(model, inputs, labels_bt, tap, AllOne()).loss_n
+
+
+def _shown(
+    see: Callable[[Supervised], None], model: nn.Module, inputs: dict[str, Any], labels_bt: Tensor, tap: HeadTap
+) -> Tensor:
+    result = supervised_losses(model, inputs, labels_bt, tap, AllOne(), scales=tap.coefficients)
+    see(result)
+    return result.loss_n
 
 
 def _hits(model: nn.Module, inputs: dict[str, Any], labels_bt: Tensor, tap: HeadTap) -> Tensor:
