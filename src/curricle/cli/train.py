@@ -15,6 +15,12 @@ Plan = Annotated[
     typer.Option("--plan", help="Print arms, steps, tokens, packing, repeats and memory; train nothing."),
 ]
 Smoke = Annotated[bool, typer.Option("--smoke", help="One step of everything, at the longest row.")]
+Presets = Annotated[
+    str | None,
+    typer.Option(
+        "--preset", metavar="X,Y", help="Take on these presets: local-light, micro-model, or the recipe's own."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Run again what is finished already, from the start.")]
 
 
@@ -26,6 +32,7 @@ def run(
     plan: Plan = False,
     smoke: Smoke = False,
     force: Force = False,
+    presets: Presets = None,
 ) -> None:
     """Run a recipe: train every arm and seed, then measure.
 
@@ -36,13 +43,20 @@ def run(
       curricle run recipes/quickstart.yaml --plan
       curricle run recipes/quickstart.yaml
       curricle run recipes/quickstart.yaml --set training.learning_rate=1e-4 --seeds 0,1
+      curricle run recipes/code/contest.yaml --preset local-light,micro-model
 
     In Python: curricle.run("recipes/quickstart.yaml", overrides=["training.learning_rate=1e-4"], seeds=[0, 1])
     """
     from ..experiments.run import run as run_recipe
 
     result = run_recipe(
-        recipe, overrides=overrides or [], arms=names(arms), seeds=integers(seeds), plan=plan, smoke=smoke, force=force
+        recipe,
+        overrides=_with(overrides, presets),
+        arms=names(arms),
+        seeds=integers(seeds),
+        plan=plan,
+        smoke=smoke,
+        force=force,
     )
     show(result)
 
@@ -55,6 +69,7 @@ def train(
     plan: Plan = False,
     smoke: Smoke = False,
     force: Force = False,
+    presets: Presets = None,
 ) -> None:
     """Train the arms and seeds of a recipe; measure nothing.
 
@@ -68,6 +83,17 @@ def train(
     from ..experiments.run import train as train_recipe
 
     result = train_recipe(
-        recipe, overrides=overrides or [], arms=names(arms), seeds=integers(seeds), plan=plan, smoke=smoke, force=force
+        recipe,
+        overrides=_with(overrides, presets),
+        arms=names(arms),
+        seeds=integers(seeds),
+        plan=plan,
+        smoke=smoke,
+        force=force,
     )
     show(result)
+
+
+def _with(overrides: list[str] | None, presets: str | None) -> list[str]:
+    """Presets are a key of the recipe like any other."""
+    return [*(overrides or []), *([f"preset=[{presets}]"] if presets else [])]

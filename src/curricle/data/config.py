@@ -76,6 +76,9 @@ class DataConfig(Section):
     """What a dialogue without keywords is asked."""
     speaker_prefix: str = ""
     """Text put before each speaker's name in a dialogue; the Korean baseline writes 화자."""
+    dataset_suffix: str | None = None
+    """Take another file of the same kind: with `small`, train_small.jsonl in place of train.jsonl. Of toy data it takes
+    the first 100 rows, and 32 held out."""
     dataset_info: str | None = None
     """A `dataset_info.json` of LLaMA-Factory; `train` and `eval` may then use its names."""
     limit: Annotated[int, Field(ge=1)] | None = None

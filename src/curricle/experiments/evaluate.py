@@ -24,7 +24,7 @@ from .evaluated import Evaluation
 from .overrides import overlay, read_sets
 from .predictions import match, read_predictions
 from .resolve import check, resolve
-from .toys.sources import place_toys
+from .toys.sources import place_sources
 
 
 def evaluate(
@@ -197,4 +197,4 @@ def data_settings(data: str | Path | None, recipe: str | Path | None, overrides:
             raise RecipeError(f"--set {key}: without a recipe only `data` can be set; {nearest(key, ['data'])}")
     inner = {path[1:]: place for path, place in places.items() if path[:1] == ("data",)}
     whole = overlay({"train": str(data), "eval": str(data)}, tree.get("data") or {})
-    return place_toys(check(DataConfig, whole, inner))
+    return place_sources(check(DataConfig, whole, inner))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from ..curriculum.config import CurriculumConfig
@@ -159,7 +159,7 @@ class Settings(Section):
             return
         if self.trainer != "hf":
             raise _wrong(("trainer",), f"is {self.trainer}, but `model.lora_gen` is trained by hf")
-        if self.distributed.fsdp is not None:
+        if self.distributed.sharded is not None:
             raise _wrong(("distributed", "fsdp"), "does not go with `model.lora_gen`; several processes without it do")
         for place, entry in enumerate(self.evaluation):
             if entry.metric not in ("loss", "token_accuracy"):
@@ -196,5 +196,11 @@ class Recipe(Settings):
     """How the arms are compared once they are measured."""
     checks: list[str | CheckConfig] = Field(default_factory=list)
     """Lines that must hold, judged after the runs: `rouge.sum > 70`, or {arm, check, otherwise}."""
+    presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Named changes of the base, taken on when `preset` asks for them; docs/recipes.md has the built-in ones."""
+    preset: Annotated[list[str], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)] = Field(
+        default_factory=list
+    )
+    """The presets that are taken on, in this order; `--preset` is the same."""
     extends: str | None = None
     """Another recipe to start from, relative to this file; what is written here wins."""

@@ -1,6 +1,6 @@
 """From what a person wrote to what will run: files laid over one another, old names translated, arms spelled out.
 
-    recipe.yaml --extends--> base.yaml     base first, then the file, then `--set`: mappings merge, lists are replaced
+    recipe.yaml --extends--> base.yaml     base first, then the file, presets, `--set`; mappings merge, lists do not
     arms, grid                             each arm is the base with its named changes, checked like a recipe
     resolved recipe                        every default written out, no `extends`, no `grid`; reads back the same
 
@@ -28,9 +28,10 @@ from .document import KeyPath, Place, Places, Tree, as_written, dotted, read_doc
 from .keys import hint, section_keys
 from .old_names import SECTIONS, translate
 from .overrides import overlay, read_sets
+from .presets import with_presets
 from .recipe import MAX_SEED, Recipe, Settings, made_folder_name
 from .toys.base import place_base
-from .toys.sources import place_toys
+from .toys.sources import place_sources
 
 if TYPE_CHECKING:
     from .comparison.checks import Check
@@ -118,17 +119,24 @@ def resolve(recipe: AnyRecipe, overrides: Sequence[str] = ()) -> Experiment:
     else:
         layers, source = _chain(Path(recipe), ()), str(recipe)
         layers[-1][0].setdefault("name", made_folder_name(Path(recipe).stem))
-    layers.append(read_sets(overrides))
     tree: Tree = {}
     places: Places = {(): Place(source, None, "")}
     for layer, written in layers:
         _translate_layer(layer, written)
         tree = overlay(tree, layer)
         places |= written
+    sets, set_at = read_sets(overrides)
+    _translate_layer(sets, set_at)
+    asked, place = sets.get("preset", tree.get("preset")), (places | set_at).get(("preset",), places[()])
+    tree, of_presets = with_presets(tree, places, asked, place)
+    tree, places = overlay(tree, sets), places | of_presets | set_at
     whole = check(Recipe, tree, places)
-    _tell_kept(overrides, layers[-1][0], whole)
+    _tell_kept(overrides, sets, whole)
     shared = {key: value for key, value in tree.items() if key in Settings.model_fields}
     base = check(Settings, shared, places)
+    for name, changes in whole.presets.items():
+        if name not in whole.preset:  # those that are asked for are part of the base
+            check(Settings, overlay(shared, changes), {**places, **below(places, ("presets", name))})
     arms = {}
     for name, changes, written in expand(tree, places):
         settings = check(Settings, overlay(shared, changes), {**places, **written})
@@ -146,8 +154,10 @@ def resolve(recipe: AnyRecipe, overrides: Sequence[str] = ()) -> Experiment:
 
 def training_hash(settings: Settings) -> str:
     """A metric may be added to a finished run, so measuring counts only where it chooses the checkpoint, and how labels
-    are made only where the run goes by them."""
-    shaping = settings.model_dump(mode="json", exclude={"evaluation", "generation", "difficulty"})
+    are made only where the run goes by them. How processes share the work changes no row of a step; how many the batch
+    is written for does."""
+    shaping = settings.model_dump(mode="json", exclude={"evaluation", "generation", "difficulty", "distributed"})
+    shaping["world_size"] = settings.distributed.world_size
     if settings.makes_labels:
         shaping["difficulty"] = settings.difficulty.deciding().model_dump(
             mode="json", exclude={"analyze", "probe_folds"}
@@ -171,6 +181,11 @@ def same_training(held: Mapping[str, Any], arm: Arm) -> bool:
         before = Settings.model_validate(held["settings"])
     except ValidationError:
         return False
+    spread = before.distributed
+    if spread.world_size is None and arm.settings.distributed.world_size is not None:
+        # Named afterwards, it says what the run had, so that it can go on with another number of processes.
+        spread = spread.model_copy(update={"world_size": held.get("world_size")})
+        before = before.model_copy(update={"distributed": spread})
     return training_hash(before) == training_hash(arm.settings)
 
 
@@ -181,7 +196,7 @@ def measuring_hash(settings: Settings) -> str:
 
 def _ready(settings: Settings) -> Settings:
     """The same with toy data and the toy model as files, which are this machine's own: no part of hash or dump."""
-    return settings.model_copy(update={"data": place_toys(settings.data), "model": place_base(settings.model)})
+    return settings.model_copy(update={"data": place_sources(settings.data), "model": place_base(settings.model)})
 
 
 def _chain(path: Path, above: tuple[Path, ...]) -> list[tuple[Tree, Places]]:

@@ -14,7 +14,7 @@ from .meeting import meet
 from .overrides import overlay, read_sets
 from .recipe import Settings
 from .resolve import check, resolve
-from .toys.sources import place_toys
+from .toys.sources import place_sources
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -135,7 +135,7 @@ def _run(folder: Path, overrides: Sequence[str], data: str | Path | None) -> Sub
 
 def _with_eval(settings: Settings, data: str | Path | None) -> Any:
     changed = settings.data if data is None else settings.data.model_copy(update={"eval": str(data)})
-    return place_toys(changed)
+    return place_sources(changed)
 
 
 def run_folder(path: Path) -> Path | None:

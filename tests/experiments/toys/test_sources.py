@@ -13,7 +13,7 @@ from curricle.data.config import DataConfig, Source
 from curricle.data.sources import read_examples
 from curricle.errors import RecipeError
 from curricle.experiments.code.problems import find_problems
-from curricle.experiments.toys.sources import place_toys, toy_rows
+from curricle.experiments.toys.sources import place_sources, toy_rows
 from curricle.experiments.toys.world import Meeting, Outcome, Scene, summary_of
 
 
@@ -95,11 +95,11 @@ def test_placed_as_files_that_are_read_like_any_other() -> None:
         eval="toy:dialogue-eval#2",
         format="dialogue",
     )
-    placed = place_toys(asked)
+    placed = place_sources(asked)
     first, second, third = placed.sources("train")
     assert (second.weight, second.rows, third.path) == (2, None, "mine.jsonl")
     assert Path(first.path).is_file()
-    assert place_toys(asked) == placed
+    assert place_sources(asked) == placed
     examples = list(read_examples(placed, "eval"))
     assert [example.target for example in examples] == [row["summary"] for row in toy_rows("dialogue-eval", 2)]
     assert all(example.units for example in examples)
@@ -107,14 +107,14 @@ def test_placed_as_files_that_are_read_like_any_other() -> None:
 
 def test_other_data_stays_as_it_is() -> None:
     config = DataConfig(train=["a.jsonl", "b.jsonl#4"])
-    assert place_toys(config) == config
+    assert place_sources(config) == config
 
 
 def test_contest_solutions_and_problems_are_placed_like_other_data() -> None:
     rows, right = toy_rows("contest", 40), toy_rows("contest-easy", 40)
     assert sum(row["is_correct"] for row in rows) == 20
     assert all(row["is_correct"] and row["metadata"]["difficulty"] <= 4 for row in right)
-    placed = place_toys(DataConfig(train="toy:contest#40", eval="toy:contest-eval#8", format="alpaca"))
+    placed = place_sources(DataConfig(train="toy:contest#40", eval="toy:contest-eval#8", format="alpaca"))
     assert [example.target for example in read_examples(placed, "train")] == [row["output"] for row in rows]
     problems = find_problems("toy:contest-problems#8")
     asked = {f"{row['instruction']}\n{row['input']}" for row in toy_rows("contest-eval", 8)}

@@ -57,10 +57,10 @@ def _asked(data: str | Path | None, recipe: str | Path | None, overrides: Sequen
 
         return data_settings(data, None, overrides)
     from ..resolve import resolve
-    from ..toys.sources import place_toys
+    from ..toys.sources import place_sources
 
     rows = resolve(recipe, overrides).base.data
-    return place_toys(rows if data is None else rows.model_copy(update={"train": str(data)}))
+    return place_sources(rows if data is None else rows.model_copy(update={"train": str(data)}))
 
 
 def _own_files(table: Table) -> tuple[list[str], dict[str, Any], str]:

@@ -25,7 +25,7 @@ from ...runtime.ranks import barrier, is_main
 from ...runtime.rundir import LOCK, hold
 from ..subject import run_folder
 from ..toys.base import make_base, place_base, toy_name
-from ..toys.sources import PREFIX, place_toys
+from ..toys.sources import PREFIX, place_sources
 
 if TYPE_CHECKING:
     from ...difficulty.measure import Measured
@@ -51,7 +51,7 @@ class Scoring:
     ) -> Scoring:
         """The rows of `data.train` as that section reads them."""
         rows = _one_label_a_row(data)
-        anchors = None if calibration is None else place_toys(rows.model_copy(update={"train": calibration}))
+        anchors = None if calibration is None else place_sources(rows.model_copy(update={"train": calibration}))
         for model in models.values():
             make_base(model)
         return cls(rows, anchors, config, models)
@@ -166,7 +166,7 @@ def _one_label_a_row(data: DataConfig) -> DataConfig:
     changes: dict[str, Any] = {"eval": None, "learn": "last_turn"}
     if data.on_long != "error":
         changes["on_long"] = "truncate"
-    return place_toys(data.model_copy(update=changes))
+    return place_sources(data.model_copy(update=changes))
 
 
 def saved_model(name: str, config: DifficultyConfig, like: ModelConfig | None = None) -> ModelConfig:

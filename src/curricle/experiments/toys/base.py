@@ -21,7 +21,7 @@ from ...runtime.progress import say
 from ...runtime.ranks import world_size
 from ..document import Tree
 from ..recipe import Settings
-from .sources import PREFIX, VERSION, place_toys
+from .sources import PREFIX, VERSION, place_sources
 
 BASE, CLOUD = "base", "cloud"
 _KIND = "toy-base"
@@ -113,7 +113,7 @@ def _pretrain(name: str, folder: Path, settings: Settings) -> None:
     say(f"{PREFIX}{name}: {_SAID[name]}")
     run = folder / "run"
     with calm_libraries():
-        material = gather(settings.model_copy(update={"data": place_toys(settings.data)}))
+        material = gather(settings.model_copy(update={"data": place_sources(settings.data)}))
         trainer = make_trainer(material, make_model(material, _SEED, run), _SEED, run)
         trainer.train()
         save_model(trainer, folder / "model")

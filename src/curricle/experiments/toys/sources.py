@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ...data.config import DataConfig, Source
 from ...data.problems import write_problems
-from ...errors import RecipeError, nearest
+from ...errors import DataError, RecipeError, nearest
 from ...runtime.cache import cached_folder
 from ...runtime.files import atomic_file
 from ...runtime.fingerprint import fingerprint
@@ -34,6 +34,8 @@ TOYS |= {"contest": 200_000, "contest-eval": 20_000, "contest-easy": 3_000, "con
 CONTEST_PROBLEMS = "contest-problems"
 EASY = (1, 2, 3, 4)
 DEFAULT_ROWS = 400
+SMALL: dict[Literal["train", "eval"], int] = {"train": 100, "eval": 32}
+"""Rows of toy data where the small files are asked for."""
 VERSION = 2
 """Changes with the rows."""
 _HELD_OUT = 5
@@ -87,14 +89,36 @@ def _scenes(name: str, seed: int) -> Iterator[tuple[Scene, str]]:
         yield scene, dialogue
 
 
-def place_toys(data: DataConfig) -> DataConfig:
-    """The section with every toy source written to the cache as a file, and its path in the name's stead."""
-    changes = {}
-    for which in ("train", "eval"):
+def place_sources(data: DataConfig) -> DataConfig:
+    """The section with files in place of what stands for one: the small file where `dataset_suffix` asks for it, and
+    of toy data a file in the cache."""
+    changes: dict[str, Any] = {}
+    for which in SMALL:
         sources = data.sources(which)
-        if any(source.path.startswith(PREFIX) for source in sources):
-            changes[which] = [_placed(source) for source in sources]
+        placed = [_placed(_small(source, data.dataset_suffix, SMALL[which])) for source in sources]
+        if placed != sources:
+            changes[which] = placed
+    if data.dataset_suffix is not None:
+        changes["dataset_suffix"] = None
     return data.model_copy(update=changes)
+
+
+def _small(source: Source, suffix: str | None, most: int) -> Source:
+    """`train.jsonl` with the suffix `small` is `train_small.jsonl`; of toy data it is the first rows."""
+    if suffix is None:
+        return source
+    if source.path.startswith(PREFIX):
+        return source.model_copy(update={"rows": min(source.rows or DEFAULT_ROWS, most)})
+    path = Path(source.path)
+    stems = ("valid", "validation") if path.stem in ("valid", "validation") else (path.stem,)
+    others = [path.with_name(f"{stem}_{suffix}{path.suffix}") for stem in stems]
+    found = next((other for other in others if other.exists()), None)
+    if found is None:
+        raise DataError(
+            f"`data.dataset_suffix` is {suffix}, and there is no {others[0]}; write it (`curricle prepare` "
+            "and `curricle select` do), or set data.limit for the first rows of the whole file"
+        )
+    return source.model_copy(update={"path": str(found)})
 
 
 def _placed(source: Source) -> Source:
