@@ -23,6 +23,8 @@ from .nano import NANO_VOCABULARY, nano_config, train_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from .value_head import Kind
+
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
@@ -56,17 +58,23 @@ def load_model(
     attn: str | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     seed: int = 0,
+    value_head: Kind | None = None,
 ) -> PreTrainedModel:
     """The model, in the asked precision, with its adapter when one is asked for.
 
     `attn` is the attention to load it with (None: transformers' own). A nano model takes its vocabulary from
-    `tokenizer`. Whatever is drawn at random here, nano weights and LoRA factors, follows from `seed`.
+    `tokenizer`. Whatever is drawn at random here, nano weights and LoRA factors, follows from `seed`. A model that was
+    saved with a value head has it again; `value_head` gives one that has none a new one.
     """
     import torch
+
+    from .value_head import add_value_head, has_value_head
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "model"))
         model = _nano_model(config, attn, tokenizer) if config.nano_type else _saved_model(config, attn)
+        if value_head is not None and not has_value_head(model):
+            add_value_head(model, value_head)
         return model if config.adapter is None else add_adapter(model, config.adapter, config.quantization is not None)
 
 
@@ -103,6 +111,8 @@ def add_adapter(model: Any, adapter: AdapterConfig, quantized: bool = False) -> 
     """Freeze the model and put LoRA factors beside its layers."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
+    from .value_head import NAME, has_value_head
+
     if quantized:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     lora = LoraConfig(
@@ -111,7 +121,7 @@ def add_adapter(model: Any, adapter: AdapterConfig, quantized: bool = False) -> 
         lora_alpha=adapter.lora_alpha,
         lora_dropout=adapter.lora_dropout,
         target_modules=adapter.lora_target_modules,
-        modules_to_save=adapter.modules_to_save or None,
+        modules_to_save=[*adapter.modules_to_save, *([NAME] if has_value_head(model) else [])] or None,
         use_rslora=adapter.use_rslora,
         use_dora=adapter.use_dora,
         ensure_weight_tying=_touches_tied_weights(model, adapter),
@@ -159,12 +169,13 @@ def _saved_model(config: ModelConfig, attn: str | None) -> Any:
     from transformers import AutoModelForCausalLM
 
     from .mtp.making import model_with_heads
+    from .value_head import expected_by_us, load_value_head
 
     quantization = _quantization(config)
     _check_folder(config.name_or_path, ("config.json",), "config")
     check_weights(config)
     _register(attn)
-    with _one_line(config, "model"):
+    with _one_line(config, "model"), expected_by_us():
         model: Any = AutoModelForCausalLM.from_pretrained(
             config.name_or_path,
             dtype=config.dtype,
@@ -173,7 +184,24 @@ def _saved_model(config: ModelConfig, attn: str | None) -> Any:
             quantization_config=quantization,
             **_source(config),
         )
-    return model if config.mtp is None else model_with_heads(model, config.mtp, config.name_or_path)
+    if config.mtp is not None:
+        model = model_with_heads(model, config.mtp, config.name_or_path)
+    if (folder := weights_folder(config)) is not None:
+        load_value_head(model, folder)
+    return model
+
+
+def weights_folder(config: ModelConfig) -> Path | None:
+    """Where the model's files lie: its own folder, or the hub's in the local cache; None while it is in neither."""
+    from huggingface_hub import try_to_load_from_cache
+
+    folder = Path(config.name_or_path).expanduser()
+    if folder.is_dir():
+        return folder
+    if config.nano_type or config.name_or_path.count("/") > 1:
+        return None
+    found = try_to_load_from_cache(config.name_or_path, "config.json", revision=config.revision)
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def _quantization(config: ModelConfig) -> Any:
