@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..losses.flat import Metrics
 from ..runtime.ranks import all_sum, world_size
 
 
@@ -29,12 +30,15 @@ class StepBooks:
     loss_sums: list[torch.Tensor] = field(default_factory=list)
     example_losses: list[torch.Tensor] = field(default_factory=list)
     example_counts: list[torch.Tensor] = field(default_factory=list)
-    metric_sums: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    """Of each name what is summed, and over how many: numbers, or tensors left on their device."""
 
-    def add_metrics(self, metrics: dict[str, float], num_tokens: int) -> None:
-        """What a weighting says of one micro batch; the step's value is the mean over tokens."""
-        for name, value in metrics.items():
-            self.metric_sums[name] = self.metric_sums.get(name, 0.0) + value * num_tokens
+    def add_metrics(self, metrics: Metrics, num_tokens: int) -> None:
+        """What is told of one micro batch: means over its tokens, or pairs (sum, count)."""
+        for name, told in metrics.items():
+            total, count = told if isinstance(told, tuple) else (told * num_tokens, num_tokens)
+            before, counted = self.metrics.get(name, (0.0, 0))
+            self.metrics[name] = before + total, counted + count
 
     def add(self, examples: list[int], tokens: int, loss_n: torch.Tensor, doc_n: torch.Tensor) -> None:
         """A micro batch: its examples in order; each supervised token's unweighted loss and document number."""
@@ -50,12 +54,13 @@ class StepBooks:
 
     def close(self, stop_asked: bool) -> dict[str, Any]:
         """Totals over ranks: the token-mean loss before weighting, counts, per-domain loss, and whether to stop."""
-        names = sorted(self.metric_sums)
-        numbers = (self.supervised, self.tokens, stop_asked, *(self.metric_sums[name] for name in names))
+        names = sorted(self.metrics)
+        pairs = [number for name in names for number in self.metrics[name]]
         loss_sum = torch.stack(self.loss_sums).sum()
-        head = torch.stack([loss_sum, *(loss_sum.new_tensor(float(number)) for number in numbers)])
+        numbers = (loss_sum, self.supervised, self.tokens, stop_asked, *pairs)
+        head = torch.stack([torch.as_tensor(number, dtype=loss_sum.dtype).to(loss_sum.device) for number in numbers])
         loss, supervised, tokens, stop, *rest = all_sum(torch.cat([head, self._domain_sums()])).tolist()
-        metrics, domains = rest[: len(names)], rest[len(names) :]
+        sums, counts, domains = rest[: len(pairs) : 2], rest[1 : len(pairs) : 2], rest[len(pairs) :]
         half = len(self.domain_names)
         return {
             "loss": loss / max(1.0, supervised),
@@ -65,7 +70,7 @@ class StepBooks:
             "domain_loss": {
                 name: domains[i] / domains[half + i] for i, name in enumerate(self.domain_names) if domains[half + i]
             },
-            **{name: value / max(1.0, supervised) for name, value in zip(names, metrics, strict=True)},
+            **{name: total / num for name, total, num in zip(names, sums, counts, strict=True) if num},
         }
 
     def _domain_sums(self) -> torch.Tensor:

@@ -38,7 +38,7 @@ from .batches import OrderedBatches, as_loader, plan_steps
 from .books import StepBooks, num_tokens
 from .depth import LayerDial
 from .fit import fit_batch
-from .heads import StepHeads
+from .heads import StepHeads, head_losses
 from .heldout import heldout_metrics
 from .monitors import Monitor
 from .patience import Patience
@@ -169,7 +169,7 @@ class CurricleMixin(Host):
         result = self.losses_of(model, inputs)
         if self.our_rows:
             self.books.add(self._examples, num_tokens(inputs), result.loss_n, result.tokens.doc_n)
-            self.books.add_metrics(result.metrics, result.loss_n.numel())
+            self.books.add_metrics(result.metrics | head_losses(result), result.loss_n.numel())
             self.batches.consumed()
         items = result.loss_n.numel() if num_items_in_batch is None else num_items_in_batch
         return reduce_loss(result.loss_sum, items, world_size=self.accelerator.num_processes)
