@@ -46,6 +46,8 @@ class FlatTokens:
     """Detached; None while it is not known yet."""
     example_ids: Sequence[str] = field(default=())
     """One id per document; empty when the batch has none."""
+    example_n: Tensor | None = None
+    """The number of its example in the training set."""
     last_n: Tensor | None = None
     """Whether it is the last learned token of its document."""
     truncated_n: Tensor | None = None

@@ -74,6 +74,28 @@ def gathered(value: Any) -> list[Any]:
     return values
 
 
+def all_rows(values: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """The rows of every rank's tensor, one rank after the other, and where this rank's begin. Numbers of rows may
+    differ."""
+    if world_size() == 1:
+        return values, 0
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return values, 0
+    sizes = all_sum(
+        torch.zeros(world_size(), dtype=torch.long, device=values.device).index_fill_(
+            0, torch.tensor([rank()], device=values.device), len(values)
+        )
+    ).tolist()
+    padded = values.new_zeros(max(sizes), *values.shape[1:])
+    padded[: len(values)] = values
+    parts = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)]), sum(sizes[: rank()])
+
+
 def part_at_exit() -> None:
     """Have the group of processes ended before the interpreter is: its threads, left running, abort the process now and
     then. Not after an error, when the others may be waiting in a collective that this would wait for as well."""
