@@ -12,19 +12,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from ..errors import TrainingError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..losses.flat import FlatTokens
+    from ..losses.flat import FlatTokens, Metrics
 
 
 class Weighting(ABC):
     """One weight per supervised token."""
 
     known_beforehand: bool = False
+    needs: frozenset[str] = frozenset()
+    """Columns of the flat table without which it cannot work; see `NEEDED`."""
+    step: int = 0
+    """The optimizer step that is being made, counted from 0; set by the trainer."""
 
     @abstractmethod
-    def __call__(self, tokens: FlatTokens) -> tuple[Tensor | None, dict[str, float]]:
+    def __call__(self, tokens: FlatTokens) -> tuple[Tensor | None, Metrics]:
         """(weights_n, metrics to log). None means that every weight is 1."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -40,5 +46,23 @@ class Uniform(Weighting):
 
     known_beforehand = True
 
-    def __call__(self, tokens: FlatTokens) -> tuple[Tensor | None, dict[str, float]]:
+    def __call__(self, tokens: FlatTokens) -> tuple[Tensor | None, Metrics]:
         return None, {}
+
+
+NEEDED = {
+    "before_n": "the values of a critic, and the model has no value head; add `critic: {}`",
+    "after_n": "the values of a critic, and the model has no value head; add `critic: {}`",
+    "reward_n": "the reward of each row; name the column that says whether it is correct in data.reward_field",
+    "reference_n": "the losses of a reference model; set weighting.reference",
+    "given_n": "the weights that rows bring; name their column in data.weight_field",
+    "example_n": "the number of each example; give rows=Rows() or a TokenTable, so that our rows are trained on",
+}
+
+
+def column(tokens: FlatTokens, name: str, who: str) -> Tensor:
+    """A column of the table that a weighting cannot do without."""
+    found: Tensor | None = getattr(tokens, name)
+    if found is None:
+        raise TrainingError(f"weighting {who} needs {NEEDED[name]}")
+    return found
