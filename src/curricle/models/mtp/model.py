@@ -24,7 +24,7 @@ Suffixes: bt batch x time, bth with hidden.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,8 @@ from transformers.utils.generic import can_return_tuple
 from ...errors import ModelError
 from .configuration import MtpConfig, check_heads
 from .heads import copy_layer, embedding_ahead, parallel_head, run_parallel, run_sequential, sequential_head
+
+Places = Callable[[Tensor], Tensor]
 
 
 @dataclass
@@ -71,6 +73,8 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
         """The state that all heads read passes it once a forward: a place for hooks."""
         self._entries: list[tuple[tuple[Any, ...], dict[str, Any]]] | None = None
         self._listen()
+        if config.kind == "sequential":  # how transformers' drafting knows the modules in a saved model
+            self._keys_to_ignore_on_load_unexpected = [r"^extra_heads\."]
         self.post_init()
 
     def _new_head(self, place: int) -> nn.Module:
@@ -110,13 +114,14 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         all_heads: bool = False,
-        mtp_keep: Sequence[Tensor] | None = None,
+        mtp_keep: Sequence[Tensor] | Places | None = None,
         **kwargs: Any,
     ) -> MtpOutput:
         """Head 1 as of the plain model; `labels` give its loss.
 
         `all_heads`: the logits of every head, [B, S, n, V], at `logits_to_keep`. `mtp_keep`: a [B, T] mask for each of
-        heads 2 to n; the output head is called once for each head, in order, with the states that its mask keeps.
+        heads 2 to n; the output head is called once for each head, in order, with the states that its mask keeps. Or a
+        function from head 1's logits to the places [B, k] where all of them are read, by one call: what verifies drafts.
         """
         wanted = all_heads or mtp_keep is not None
         if wanted:
@@ -134,9 +139,11 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
         logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
         extra: tuple[Any, ...] = ()
         if wanted:
-            keeps = [logits_to_keep] * len(self.extra_heads) if mtp_keep is None else mtp_keep
+            same = mtp_keep(logits) if callable(mtp_keep) else logits_to_keep
+            keeps = [same] * len(self.extra_heads) if mtp_keep is None or callable(mtp_keep) else mtp_keep
             states = self._extra_states(trunk_bth, inputs_embeds, given, keeps)
-            extra = tuple(self.lm_head(kept) for kept in states)
+            at_once = callable(mtp_keep) and len(self.extra_heads) > 0
+            extra = self.lm_head(torch.stack(list(states))).unbind() if at_once else tuple(map(self.lm_head, states))
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
@@ -188,10 +195,12 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
             )
         return (self.new_cache(), True) if use_cache and cache is None else (cache, use_cache or cache is not None)
 
-    def _check_request(self, all_heads: bool, mtp_keep: Sequence[Tensor] | None, labels: Tensor | None) -> None:
+    def _check_request(
+        self, all_heads: bool, mtp_keep: Sequence[Tensor] | Places | None, labels: Tensor | None
+    ) -> None:
         if all_heads and (mtp_keep is not None or labels is not None):
             raise ModelError("all_heads gives the logits of every head: take mtp_keep and labels out of that call")
-        if mtp_keep is not None and len(mtp_keep) != len(self.extra_heads):
+        if isinstance(mtp_keep, Sequence) and len(mtp_keep) != len(self.extra_heads):
             raise ModelError(
                 f"mtp_keep has {len(mtp_keep)} masks, but the model has {len(self.extra_heads)} heads beside the first"
             )
