@@ -38,6 +38,10 @@ class MtpConfig(PretrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         self.tie_word_embeddings = bool(self.family.tie_word_embeddings)
+        if self.kind == "sequential":  # under the names by which transformers' drafting looks for them
+            self.family.num_mtp_layers = self.num_extra_heads
+            if getattr(self.family, "layer_types", None):
+                self.family.mtp_layer_types = self.family.layer_types[-1:] * self.num_extra_heads
 
     def __getattr__(self, name: str) -> Any:
         family = self.__dict__.get("text_config")

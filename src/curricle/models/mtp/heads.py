@@ -23,20 +23,21 @@ from ...errors import ModelError
 
 def parallel_head(backbone: Any, place: int) -> nn.Module:
     """A layer like the last one; `place` counts the extra heads."""
-    return _numbered(type(backbone.layers[-1])(backbone.config, len(backbone.layers) - 1), backbone, place)
+    last = len(backbone.layers) - 1
+    return _numbered(type(backbone.layers[-1])(backbone.config, last), last + 1 + place)
 
 
 def sequential_head(backbone: Any, place: int) -> nn.Module:
-    """A module of depth `place` + 1."""
+    """A module of depth `place` + 1. transformers drafts with it, and keeps a cache for these modules alone."""
     layer, norm = type(backbone.layers[-1]), type(backbone.norm)
-    return _numbered(MtpLayer(backbone.config, layer, norm, len(backbone.layers) - 1), backbone, place)
+    return _numbered(MtpLayer(backbone.config, layer, norm, len(backbone.layers) - 1), place)
 
 
-def _numbered(head: Any, backbone: Any, place: int) -> nn.Module:
+def _numbered(head: Any, place: int) -> nn.Module:
     """Built as the last layer is, and then given its own place in a cache."""
     for part in head.modules():
         if hasattr(part, "layer_idx"):
-            part.layer_idx = len(backbone.layers) + place
+            part.layer_idx = place
     numbered: nn.Module = head
     return numbered
 

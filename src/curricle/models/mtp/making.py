@@ -16,6 +16,7 @@ from .configuration import MtpConfig, check_heads, without_heads_layers
 from .model import MtpForCausalLM
 
 Kind = Literal["parallel", "sequential"]
+PLAIN = ("model.", "lm_head.")
 
 
 def scratch_config(family: Any, num_future_tokens: int, kind: Kind = "parallel", mtp_lambda: float = 0.3) -> MtpConfig:
@@ -35,6 +36,12 @@ def mtp_config(family: Any, num_future_tokens: int, kind: Kind = "parallel", mtp
 
 def add_heads(plain: Any, num_future_tokens: int, kind: Kind = "parallel", mtp_lambda: float = 0.3) -> MtpForCausalLM:
     """A model with heads around the parts of `plain`, which are taken over and not copied: head 1 is `plain` itself."""
+    from ..value_head import has_value_head
+
+    if has_value_head(plain):
+        raise ModelError(
+            "this model's value head reads its last layer, and with heads it reads the trunk: add it after"
+        )
     config = mtp_config(plain.config, num_future_tokens, kind, mtp_lambda)
     config.dtype = plain.dtype
     with torch.device("meta"):
@@ -72,4 +79,4 @@ def model_with_heads(model: Any, heads: HeadsConfig, name: str) -> MtpForCausalL
 
 def plain_state(model: MtpForCausalLM) -> dict[str, torch.Tensor]:
     """The weights of head 1's plain model, under its family's own names."""
-    return {name: value for name, value in model.state_dict().items() if not name.startswith("extra_heads.")}
+    return {name: value for name, value in model.state_dict().items() if name.startswith(PLAIN)}

@@ -31,6 +31,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, GenerationMixin, PreTrainedModel
+from transformers.conversion_mapping import (
+    get_checkpoint_conversion_mapping,
+    register_checkpoint_conversion_mapping,
+)
+from transformers.core_model_loading import WeightRenaming
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils.generic import can_return_tuple
@@ -206,5 +211,14 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
             )
 
 
+# transformers drafts with sequential modules that it reads from the saved model: generate(use_mtp=True).
+register_checkpoint_conversion_mapping(
+    "MtpModel",
+    [
+        WeightRenaming(source_patterns=r"^extra_heads\.(\d+)\.", target_patterns=r"layers.\1."),
+        *get_checkpoint_conversion_mapping("MtpModel"),
+    ],
+    overwrite=True,
+)
 AutoConfig.register(MtpConfig.model_type, MtpConfig)
 AutoModelForCausalLM.register(MtpConfig, MtpForCausalLM)
