@@ -65,3 +65,16 @@ def arguments(folder: Path, kind: Any = None, **changes: Any) -> Any:
         "seed": 7,
     }
     return (kind or TrainingArguments)(**{**settings, **changes})
+
+
+def mtp(num_heads: int = 3, kind: Any = "parallel", seed: int = 0, **shape: Any) -> Any:
+    """A nano model with heads for several tokens ahead, made from scratch."""
+    from transformers import AutoModelForCausalLM
+
+    from curricle.models import attention
+    from curricle.models.mtp.making import scratch_config
+
+    torch.manual_seed(seed)
+    shape = {"vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 5, **shape}
+    config = scratch_config(nano_config("llama", **shape), num_heads, kind)
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention.PACKED)

@@ -18,6 +18,11 @@ def num_tokens(inputs: dict[str, Any]) -> int:
     return int(mask.sum()) if mask is not None else inputs["input_ids"].numel()
 
 
+def exact(values: torch.Tensor) -> torch.Tensor:
+    """In the precision that sums are taken in: float64, which Apple's devices lack."""
+    return values.float() if values.device.type == "mps" else values.double()
+
+
 @dataclass
 class StepBooks:
     """Collects what the micro batches of a step report; `close` gives the step's totals over all ranks."""
@@ -45,8 +50,7 @@ class StepBooks:
         self.examples += examples
         self.tokens += tokens
         self.supervised += loss_n.numel()
-        loss_n = loss_n.detach()
-        loss_n = loss_n.float() if loss_n.device.type == "mps" else loss_n.double()  # Apple's devices lack float64
+        loss_n = exact(loss_n.detach())
         self.loss_sums.append(loss_n.sum())
         zeros = loss_n.new_zeros(len(examples))
         self.example_losses.append(zeros.index_add(0, doc_n, loss_n))

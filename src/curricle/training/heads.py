@@ -16,6 +16,7 @@ from ..losses.future import count_futures, head_scales
 from ..losses.reduction import count_supervised
 from ..models.head import Supervised
 from ..runtime.ranks import all_sum
+from .books import exact
 
 
 class StepHeads:
@@ -41,6 +42,5 @@ class StepHeads:
 def head_losses(result: Supervised) -> Metrics:
     """Sum and count of each further head's unweighted losses: `loss_head_2`, ..."""
     return {
-        f"loss_head_{h}": (head.loss_n.double().sum(), len(head.loss_n))
-        for h, head in enumerate(result.further, start=2)
+        f"loss_head_{h}": (exact(head.loss_n).sum(), len(head.loss_n)) for h, head in enumerate(result.further, start=2)
     }
