@@ -23,6 +23,7 @@ from . import (
     inspect,
     lora_gen,
     model,
+    model_files,
     probe,
     recipe,
     score,
@@ -68,6 +69,7 @@ for command in (
     app.command()(command)
 app.add_typer(inspect.group, name="inspect")
 app.add_typer(lora_gen.group, name="lora-gen")
+app.add_typer(model_files.group, name="model")
 
 
 def _print_version(asked: bool) -> None:

@@ -1,0 +1,72 @@
+"""Whether a model folder is whole: files, tensors, tokenizer, and what it makes of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ...errors import ModelError
+from ...runtime.quiet import calm_libraries
+from .artifact import NAME, verify_files
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was checked, and what came of it."""
+
+    folder: Path
+    lines: list[str]
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.folder}: whole", *(f"  {line}" for line in self.lines)])
+
+
+@calm_libraries()
+def verify_model(folder: str | Path, against: str | Path | None = None, *, check_text: bool = True) -> Verified:
+    """Raises a ModelError that names what is wrong. `against` is a model of any format, such as the source of this one:
+    head 1 must give its logits."""
+    from . import proofs
+    from .sources import kind_of, read_source
+
+    folder = Path(folder)
+    if kind_of(folder) != "transformers":
+        raise ModelError(f"{folder} is a model as its makers gave it; convert it first: the conversion verifies it")
+    about = verify_files(folder)
+    lines = [f"files      {len(about['files'])} as {NAME} says" if about else f"files      no {NAME} to compare with"]
+    read = read_source(folder)
+    model, tokenizer = read.model, read.tokenizer
+    proofs.finite(model)
+    lines.append(f"tensors    {len(model.state_dict())}, every one of the config, all finite")
+    if len(tokenizer) > model.config.vocab_size:
+        raise ModelError(f"the tokenizer has {len(tokenizer):,} tokens and the model {model.config.vocab_size:,}")
+    lines.append(f"tokenizer  {len(tokenizer):,} tokens of {model.config.vocab_size:,}")
+    logits, longest = partial(proofs.logits_of, model), model.config.max_position_embeddings
+    if about is not None and "text" not in about["checks"]:
+        lines.append("text       not asked of it when it was made")
+    elif check_text:
+        found = proofs.fluent(logits, tokenizer, model.config.vocab_size, longest)
+        lines.append(f"text       {found['best']:.3f} nats a token at best; a guess has {found['guessing']:.3f}")
+    if against is not None:
+        lines.append(f"logits     as of {against}, but for {_compared(folder, Path(against), read):.2g}")
+    return Verified(folder, lines)
+
+
+def _compared(folder: Path, against: Path, read: object) -> float:
+    from . import proofs
+    from .sources import Source, read_source
+
+    assert isinstance(read, Source)
+    other = read_source(against)
+    model, theirs = read.model, other.model
+    if model.config.vocab_size != theirs.config.vocab_size:
+        raise ModelError(
+            f"{folder} has {model.config.vocab_size:,} tokens and {against} {theirs.config.vocab_size:,}; they are "
+            "different models"
+        )
+    longest = min(model.config.max_position_embeddings, theirs.config.max_position_embeddings, 16)
+    tokens = proofs.probe_tokens(model.config.vocab_size, longest)
+    coarser = max(model.dtype, theirs.dtype, key=lambda dtype: proofs.precision(dtype))
+    return proofs.same_logits(
+        proofs.logits_of(model, tokens), proofs.logits_of(theirs, tokens), coarser, f"{folder} against {against}"
+    )
