@@ -45,6 +45,7 @@ from .configuration import MtpConfig, check_heads
 from .heads import copy_layer, embedding_ahead, parallel_head, run_parallel, run_sequential, sequential_head
 
 Places = Callable[[Tensor], Tensor]
+"""From head 1's logits to the places [B, k] where the other heads are read."""
 
 
 @dataclass
@@ -125,8 +126,8 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
         """Head 1 as of the plain model; `labels` give its loss.
 
         `all_heads`: the logits of every head, [B, S, n, V], at `logits_to_keep`. `mtp_keep`: a [B, T] mask for each of
-        heads 2 to n; the output head is called once for each head, in order, with the states that its mask keeps. Or a
-        function from head 1's logits to the places [B, k] where all of them are read, by one call: what verifies drafts.
+        heads 2 to n; the output head is called once for each head, in order, with the states that its mask keeps. Or
+        one function for all of them, which are then read by one call: drafts are verified with it.
         """
         wanted = all_heads or mtp_keep is not None
         if wanted:
@@ -134,20 +135,22 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
             past_key_values, use_cache = self._cache_for_heads(past_key_values, use_cache)
         if wanted and self.config.kind == "sequential" and inputs_embeds is None:
             input_ids, inputs_embeds = None, self.model.embed_tokens(input_ids)
-        inputs: dict[str, Any] = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "position_ids": position_ids,
-        }
-        inputs |= {"past_key_values": past_key_values, "inputs_embeds": inputs_embeds, "use_cache": use_cache}
-        outputs, trunk_bth, given = self._run_trunk({**inputs, **kwargs})
+        outputs, trunk_bth, given = self._run_trunk(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
         logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
         extra: tuple[Any, ...] = ()
         if wanted:
-            same = mtp_keep(logits) if callable(mtp_keep) else logits_to_keep
-            keeps = [same] * len(self.extra_heads) if mtp_keep is None or callable(mtp_keep) else mtp_keep
+            keep = mtp_keep(logits) if callable(mtp_keep) else logits_to_keep
+            keeps = mtp_keep if isinstance(mtp_keep, Sequence) else [keep] * len(self.extra_heads)
             states = self._extra_states(trunk_bth, inputs_embeds, given, keeps)
-            at_once = callable(mtp_keep) and len(self.extra_heads) > 0
+            at_once = callable(mtp_keep) and len(keeps) > 0
             extra = self.lm_head(torch.stack(list(states))).unbind() if at_once else tuple(map(self.lm_head, states))
         loss = None
         if labels is not None:
@@ -165,7 +168,7 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
         """An empty cache with room for every head."""
         return DynamicCache(config=self.config.cached())
 
-    def _run_trunk(self, inputs: dict[str, Any]) -> tuple[Any, Tensor, dict[str, Any]]:
+    def _run_trunk(self, **inputs: Any) -> tuple[Any, Tensor, dict[str, Any]]:
         """The plain model's outputs, the state that the heads share, and what came with it into the last layer."""
         entries: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self._entries = entries
