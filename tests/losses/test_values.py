@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from curricle.losses.values import clipped_share, value_losses
+from curricle.losses.values import num_clipped, value_losses
 
 GENERATOR = torch.Generator().manual_seed(0)
 SCORES = torch.randn(40, generator=GENERATOR, dtype=torch.float64) * 2
@@ -68,7 +68,7 @@ def test_a_value_that_has_moved_far_enough_learns_no_more(loss: Any, bounded: bo
     assert score_n.grad[1] < 0
     assert score_n.grad[2] == 0
     assert score_n.grad[3] < 0
-    assert clipped_share(values, old_n, 0.2) == 0.5
+    assert num_clipped(values, old_n, 0.2) == 2
 
 
 def test_without_an_old_value_the_clip_has_nothing_to_say() -> None:
@@ -91,4 +91,3 @@ def test_cross_entropy_takes_logits_beyond_what_a_probability_can_say() -> None:
 
 def test_no_state_has_no_loss() -> None:
     assert value_losses(torch.empty(0), torch.empty(0)).shape == (0,)
-    assert clipped_share(torch.empty(0), torch.empty(0), 0.2) == 0.0

@@ -36,7 +36,7 @@ def shaken(head: ValueHead) -> ValueHead:
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in head.parameters():
-            parameter += torch.randn(parameter.shape, generator=generator)
+            parameter.add_(torch.randn(parameter.shape, generator=generator))
     return head
 
 
@@ -106,6 +106,7 @@ def test_an_idle_tap_changes_nothing() -> None:
 def test_the_old_head_follows_and_never_learns() -> None:
     head = shaken(ValueHead(8))
     head.keep_old()
+    assert head.old is not None
     before = head.readout.clone()
     states = torch.randn(1, 3, 8)
     score, old = head(states)

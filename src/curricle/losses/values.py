@@ -54,6 +54,6 @@ def _distance(value_n: Tensor, target_n: Tensor, loss: ValueLoss, delta: float) 
     return 0.5 * (value_n - target_n).square()
 
 
-def clipped_share(value_n: Tensor, old_n: Tensor, clip: float) -> float:
+def num_clipped(value_n: Tensor, old_n: Tensor, clip: float) -> Tensor:
     """How many values have moved further from the old ones than `clip`."""
-    return ((value_n - old_n).abs() > clip).float().mean().item() if len(value_n) else 0.0
+    return ((value_n - old_n).abs() > clip).sum()

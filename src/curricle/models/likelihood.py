@@ -29,8 +29,9 @@ from ..runtime.progress import track
 from ..runtime.ranks import all_sum, world_size
 from .attention import for_model
 from .head import AllOne, HeadTap, Supervised, base_model, supervised_choices, supervised_losses
+from .value_head import ValueTap, read_states
 
-Measure = Callable[[nn.Module, dict[str, Any], Tensor, HeadTap], Tensor]
+Measure = Callable[[nn.Module, dict[str, Any], Tensor, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,13 @@ def token_hits_of(model: nn.Module, table: TokenTable, rows: Rows, *, batch_size
     """1 where the supervised token is the one the model would have put there itself, else 0."""
     with HeadTap(model) as tap:
         return _measured(model, table, rows, batch_size, _hits, tap)
+
+
+def state_values_of(
+    model: nn.Module, table: TokenTable, rows: Rows, tap: ValueTap, *, batch_size: int = 1
+) -> TokenValues:
+    """A critic's value of the state that every supervised token of a table is chosen in."""
+    return _measured(model, table, rows, batch_size, _values, tap)
 
 
 def mean_by_domain(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], table: TokenTable) -> dict[str, float]:
@@ -133,6 +141,10 @@ def _shown(
     return result.loss_n
 
 
+def _values(model: nn.Module, inputs: dict[str, Any], labels_bt: Tensor, tap: ValueTap) -> Tensor:
+    return read_states(model, inputs, tap).value_bt[keep_mask(labels_bt)]
+
+
 def _hits(model: nn.Module, inputs: dict[str, Any], labels_bt: Tensor, tap: HeadTap) -> Tensor:
     targets_n = labels_bt[torch.roll(keep_mask(labels_bt), 1, dims=1)]
     return supervised_choices(model, inputs, labels_bt, tap) == targets_n
@@ -140,7 +152,7 @@ def _hits(model: nn.Module, inputs: dict[str, Any], labels_bt: Tensor, tap: Head
 
 @torch.no_grad()
 def _measured(
-    model: nn.Module, table: TokenTable, rows: Rows, batch_size: int, measure: Measure, tap: HeadTap
+    model: nn.Module, table: TokenTable, rows: Rows, batch_size: int, measure: Measure, tap: Any
 ) -> TokenValues:
     starts = np.concatenate([[0], np.cumsum(table.num_supervised, dtype=np.int64)])
     values = np.zeros(starts[-1])

@@ -71,6 +71,8 @@ class ValueHead(Reading):
     """
 
     old: Reading | None
+    is_new = True
+    """Until a saved head is loaded into it."""
 
     def __init__(self, hidden: int, kind: Kind = "linear") -> None:
         super().__init__(hidden, kind)
@@ -163,6 +165,7 @@ def load_value_head(model: nn.Module, folder: str | Path) -> ValueHead | None:
         with safe_open(file, "pt") as tensors:
             state[name.rpartition(f"{NAME}.")[2]] = tensors.get_tensor(name)
     head.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("old.")})
+    head.is_new = False
     return head
 
 
