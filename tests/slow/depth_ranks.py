@@ -15,9 +15,10 @@ from curricle.curriculum.layers import Depth, StagedLayers
 from curricle.data.rows import Rows
 from curricle.runtime.files import write_json
 from curricle.runtime.ranks import rank
+from curricle.training.config import FsdpConfig
 from curricle.training.depth import layer_stack
 from curricle.training.hf import Trainer
-from slow.ranks import FSDP, sharded_on_cpu
+from slow.ranks import sharded_on_cpu
 from support import arguments, lora, model, table
 
 STEPS = 6
@@ -55,7 +56,7 @@ class Moves(TrainerCallback):
 def carry_out(folder: Path, kind: str, sharded: bool, accumulation: int) -> None:
     torch.set_num_threads(1)
     net = model() if kind == "full" else lora(model())
-    changes: dict[str, Any] = {"fsdp": True, "fsdp_config": dict(FSDP)} if sharded else {}
+    changes: dict[str, Any] = FsdpConfig().arguments() if sharded else {}
     settings = {"max_steps": STEPS, "weight_decay": 0.1, "learning_rate": 1e-3, "lr_scheduler_type": "constant"}
     args = arguments(folder, gradient_accumulation_steps=accumulation, **settings, **changes)
     host = sharded_on_cpu(Trainer) if sharded else Trainer

@@ -18,9 +18,8 @@ from transformers import TrainerCallback
 
 from curricle.runtime.files import write_json
 from curricle.runtime.ranks import rank
+from curricle.training.config import FsdpConfig
 from slow.children import Job, build
-
-FSDP = {"version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP", "reshard_after_forward": True}
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class RankJob:
     job: Job
     sharded: bool = False
     """FSDP2, on the CPU by the helper below."""
+    recomputes: bool = False
+    """Sharded layers compute their activations again in backward."""
     stop_after: int | None = None
     """End in good order after this step, long before the last."""
     kill_in: int | None = None
@@ -46,7 +47,7 @@ class RankJob:
 def carry_out(task: RankJob) -> None:
     job, sharded = task.job, task.sharded
     if sharded:
-        job = replace(job, training={**job.training, "fsdp": True, "fsdp_config": dict(FSDP)})
+        job = replace(job, training={**job.training, **FsdpConfig().arguments(task.recomputes)})
     trainer = build(job, kind=sharded_on_cpu if sharded else None)
     witness = Witness(trainer, task)
     trainer.add_callback(witness)
@@ -65,6 +66,9 @@ class Witness(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.seen["wrapped"] = type(self.trainer.model_wrapped).__name__
+        kinds = {type(module).__name__ for module in self.trainer.model.modules()}
+        self.seen["recomputes"] = "CheckpointWrapper" in kinds
+        self.seen["parameters"] = sorted({type(weight.data).__name__ for weight in self.trainer.model.parameters()})
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.task.kill_in == state.global_step + 1 and rank() == 1:

@@ -38,17 +38,17 @@ def job(folder: Path, kind: str, accumulation: int, dropout: float = 0.0, **trai
     return Job(folder, **KINDS[kind], dropout=dropout, training=settings | training)
 
 
-def torchrun(folder: Path, *command: str) -> tuple[int, str]:
-    """Run on two ranks; the exit code and all that was said."""
+def torchrun(folder: Path, *command: str, ranks: int = 2) -> tuple[int, str]:
+    """Run on several ranks; the exit code and all that was said."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *command]
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), *command]
     done = subprocess.run(start, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     return done.returncode, done.stdout + done.stderr
 
 
-def launch(folder: Path, name: str, jobs: list[RankJob]) -> tuple[int, str]:
+def launch(folder: Path, name: str, jobs: list[RankJob], ranks: int = 2) -> tuple[int, str]:
     write_json(folder / f"{name}.json", [job.dump() for job in jobs])
-    return torchrun(folder, str(Path(__file__).with_name("ranks.py")), str(folder / f"{name}.json"))
+    return torchrun(folder, str(Path(__file__).with_name("ranks.py")), str(folder / f"{name}.json"), ranks=ranks)
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         RankJob(job(base / f"fsdp-{kind}", kind, ACCUMULATION[kind], **saves), sharded=True)
         for kind in ("full", "lora")
     ]
+    again = RankJob(job(base / "fsdp-again", "full", ACCUMULATION["full"]), sharded=True, recomputes=True)
     stopped = [replace(task, job=replace(task.job, folder=base / f"broken-{task.job.folder.name}")) for task in sharded]
     broken = [replace(task, stop_after=STOP - 1) for task in stopped]
-    code, said = launch(base, "second", [resumed, *sharded, *broken, *stopped])
+    code, said = launch(base, "second", [resumed, *sharded, again, *broken, *stopped])
     assert code == 0, said
     return base
 
@@ -126,7 +127,9 @@ def test_a_rank_killed_between_two_micro_batches_and_resumed_is_the_unbroken_run
 @pytest.mark.parametrize("kind", ["full", "lora"])
 def test_sharded_ranks_are_one_process(base: Path, kind: str) -> None:
     one, sharded = base / f"one-{kind}", base / f"fsdp-{kind}"
-    assert "FSDP" in read_json(sharded / "seen-0.json")["wrapped"]
+    seen = read_json(sharded / "seen-0.json")
+    assert "FSDP" in seen["wrapped"]
+    assert seen["parameters"] == ["DTensor"]
     assert lines(one / "consumed.jsonl") == lines(sharded / "consumed.jsonl")
     for row, other in zip(steps_told(one), steps_told(sharded), strict=True):
         assert row["loss"] == pytest.approx(other["loss"], abs=5e-6)
@@ -134,6 +137,15 @@ def test_sharded_ranks_are_one_process(base: Path, kind: str) -> None:
     assert_close_weights(one, sharded, 5e-6)
     alone, evaluation = (read_json(folder / "seen-0.json")["evaluation"] for folder in (one, sharded))
     assert evaluation == pytest.approx(alone, rel=5e-6)
+
+
+def test_activations_computed_again_change_nothing(base: Path) -> None:
+    assert [row["loss"] for row in steps_told(base / "fsdp-full")] == pytest.approx(
+        [row["loss"] for row in steps_told(base / "fsdp-again")], abs=1e-6
+    )
+    assert_close_weights(base / "one-full", base / "fsdp-again", 5e-6)
+    recomputes = [read_json(base / f"fsdp-{name}" / "seen-0.json")["recomputes"] for name in ("full", "again")]
+    assert recomputes == [False, True]
 
 
 @pytest.mark.parametrize("kind", ["full", "lora"])

@@ -134,10 +134,37 @@ def test_several_processes_asked_for_and_one_there(tmp_path: Path) -> None:
     assert build_arguments({}, output_dir=tmp_path, distributed=DistributedConfig()).fsdp is None
 
 
+@pytest.mark.parametrize(("ranks", "accumulation"), [(1, 16), (2, 8), (4, 4), (8, 2), (16, 1)])
+def test_a_step_keeps_its_rows_on_any_number_of_processes(ranks: int, accumulation: int) -> None:
+    assert DistributedConfig(world_size=4).accumulation(2, 4, ranks) == accumulation
+    assert DistributedConfig().accumulation(2, 4, ranks) == 4
+
+
+def test_processes_that_cannot_share_a_step_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"makes a step of 32 rows .* 3 processes .* start 1, 2, 4, 8, 16, or"):
+        DistributedConfig(world_size=4).accumulation(2, 4, 3)
+    args = build_arguments(
+        {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 3},
+        output_dir=tmp_path,
+        distributed=DistributedConfig(world_size=4),
+    )
+    assert args.gradient_accumulation_steps == 12
+
+
+def test_one_process_is_enough_where_that_is_said(tmp_path: Path) -> None:
+    assert DistributedConfig(fsdp=FsdpConfig()).several
+    alone = DistributedConfig(enabled=False, fsdp=FsdpConfig())
+    assert (alone.several, alone.sharded) == (False, None)
+    assert build_arguments({}, output_dir=tmp_path, distributed=alone).fsdp is None
+
+
 def test_fsdp_is_the_second_one() -> None:
     config = FsdpConfig(layers=["LlamaDecoderLayer"]).arguments()["fsdp_config"]
     assert (config["version"], config["transformer_layer_cls_to_wrap"]) == (2, ["LlamaDecoderLayer"])
     assert "transformer_layer_cls_to_wrap" not in FsdpConfig().arguments()["fsdp_config"]
+    assert config["state_dict_type"] == "SHARDED_STATE_DICT"
+    assert "activation_checkpointing" not in config
+    assert FsdpConfig().arguments(True)["fsdp_config"]["activation_checkpointing"]
 
 
 def test_dropped_values_are_what_happens_anyway() -> None:

@@ -89,7 +89,7 @@ def make_model(material: Material, seed: int, folder: str | Path) -> Any:
     refuse_prompt_learning(model)
     settings = material.settings
     device = rank_device(bool(settings.training.get("use_cpu")))
-    sharded = settings.distributed.fsdp is not None  # FSDP shards it on the way to the device
+    sharded = settings.distributed.sharded is not None  # FSDP shards it on the way to the device
     if config.quantization is None and not sharded:
         model.to(device)
     if settings.data.packing == "ordered" and not (sharded and device.type == "cuda" and choice.name in FLASH):

@@ -141,8 +141,9 @@ class PlannedLayout:
 
 
 def layout_of(material: Material, seed: int) -> PlannedLayout:
-    training = material.settings.training
-    batch, accumulation = training["per_device_train_batch_size"], training["gradient_accumulation_steps"]
+    training, distributed = material.settings.training, material.settings.distributed
+    batch, written = training["per_device_train_batch_size"], training["gradient_accumulation_steps"]
+    accumulation = distributed.accumulation(batch, written, world_size())
     return PlannedLayout(batch, accumulation, training["max_steps"], seed)
 
 

@@ -66,21 +66,41 @@ OLD_NAMES: dict[str, Move] = {
     "lora_dropout": Move("model.adapter.lora_dropout"),
     "lora_target": Move("model.adapter.lora_target_modules", _TARGETS),
     "lora_target_modules": Move("model.adapter.lora_target_modules", _TARGETS),
+    "batch_size_per_gpu": Move("training.per_device_train_batch_size"),
+    "gradient_clipping": Move("training.max_grad_norm"),
+    "mixed_precision": Move("training.bf16", {"bf16": True, "no": False}),
+    "sharding_strategy": Move(
+        "distributed.fsdp.reshard_after_forward",
+        {"FULL_SHARD": True, "SHARD_GRAD_OP": False},
+        "weights are sharded by FSDP2; leave `fsdp` out where each process is to hold all of them",
+    ),
 }
 """Translated in `SECTIONS`, where a section has no such key itself."""
+
+IN_DISTRIBUTED = {
+    name: Move(f"training.{name}") for name in ("gradient_accumulation_steps", "activation_checkpointing")
+}
+"""Names of `training:` that stand in `distributed:` elsewhere."""
+
+NOT_HERE = dict.fromkeys(("num_workers", "pin_memory", "prefetch_factor"), TABLE["dataloader_num_workers"].note)
+"""Refused where a section has no such key itself, and why."""
 
 _PROMPT_LENGTHS = ("encoder_max_len", "max_source_length")
 _ANSWER_LENGTHS = ("decoder_max_len", "max_target_length")
 """Lengths of an encoder and its decoder: a row here holds both, so that only their sum means something."""
 
 Keys = tuple[str, ...]
-SECTIONS: tuple[Keys, ...] = ((), ("training",), ("data",), ("model",), ("model", "adapter"))
+_SPREAD: tuple[Keys, ...] = (("distributed",), ("distributed", "fsdp"), ("distributed", "data"))
+SECTIONS: tuple[Keys, ...] = ((), ("training",), ("data",), ("model",), ("model", "adapter"), *_SPREAD)
 
 
 def translate(tree: Tree, places: Places, known: Mapping[Keys, set[str]]) -> None:
     """Put every old name where it belongs, in the tree and in its places; `known` holds the keys of each section."""
     for section in SECTIONS:
         _join_lengths(tree, places, section)
+        for name in NOT_HERE.keys() & (_take(tree, section) or {}).keys() - known[section]:
+            place = places.get((*section, name)) or Place("recipe", None, dotted((*section, name)))
+            raise RecipeError(f"{place}: `{place.key}` is refused: {NOT_HERE[name]}")
     for section, name, value, move in list(_habits(tree, known)):
         here = (*section, name)
         place = places.get(here) or Place("recipe", None, dotted(here))
@@ -100,6 +120,8 @@ def translate(tree: Tree, places: Places, known: Mapping[Keys, set[str]]) -> Non
         for depth in range(1, len(target)):
             places.setdefault(target[:depth], place)
         say(f"{shown} is now `{move.to}: {as_written(new)}`{note}")
+    if _take(tree, _SPREAD[-1]) == {}:  # all of it has gone to where it belongs
+        _take(tree, _SPREAD[0]).pop("data")
 
 
 def _join_lengths(tree: Tree, places: Places, section: Keys) -> None:
@@ -143,6 +165,8 @@ def _move_of(section: Keys, name: str) -> Move | None:
         return Move(rule.to, rule.values, rule.note.rstrip("."))
     if section == ("data",) and name == "packing":
         return Move("data.packing", _ORDERED)
+    if section in _SPREAD and name in IN_DISTRIBUTED:
+        return IN_DISTRIBUTED[name]
     return OLD_NAMES.get(name)
 
 

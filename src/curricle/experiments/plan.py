@@ -119,7 +119,7 @@ def _memory(material: Material, fill: float) -> MemoryEstimate:
         weight_bytes={"bfloat16": 2, "float16": 2}.get(settings.model.dtype, 4),
         activation_bytes=2 if uses_bf16(training) or training.get("fp16") else 4,
         nf4=settings.model.quantization is not None,
-        shards=world_size() if settings.distributed.fsdp is not None else 1,
+        shards=world_size() if settings.distributed.sharded is not None else 1,
         checkpointed=bool(training.get("activation_checkpointing")),
     )
 

@@ -12,7 +12,7 @@ from ..difficulty.config import UNDECIDING
 from ..errors import CurricleError, RunError
 from ..runtime.files import read_json, write_json, write_text
 from ..runtime.progress import say
-from ..runtime.ranks import barrier, is_main
+from ..runtime.ranks import barrier, is_main, world_size
 from ..runtime.rundir import hold
 from ..training.checkpoints import checkpoints
 from .environment import environment
@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from .material import Material
 
 _NO_OTHER_LABELS = tuple(f"`difficulty.{name}`" for name in UNDECIDING)
-_MAY_CHANGE = ("`evaluation", "`generation", "`difficulty.analyze`", "`difficulty.probe_folds`", *_NO_OTHER_LABELS)
+_SPREAD = tuple(f"`distributed.{name}" for name in ("enabled", "backend", "fsdp"))
+_MAY_CHANGE = (
+    *_SPREAD,
+    "`evaluation",
+    "`generation",
+    "`difficulty.analyze`",
+    "`difficulty.probe_folds`",
+    *_NO_OTHER_LABELS,
+)
 """Keys that may change after a run, unless its checkpoint was chosen by them."""
 
 
@@ -203,6 +211,8 @@ def _one(job: _Job, material: Material | None) -> RunResult:
 
     if is_main():  # of a finished run too: it is measured by the `evaluation` and `generation` of now
         about = {"arm": arm.name, "hash": arm.hash, "settings": arm.settings.model_dump(mode="json")}
+        begun = read_json(folder / "arm.json") if (folder / "arm.json").exists() else {}
+        about["world_size"] = begun.get("world_size", world_size())  # what a step's rows were dealt out to at first
         write_json(folder / "arm.json", about)
     if results is None:
         trains = arm.settings.trainer != "none"

@@ -95,7 +95,7 @@ def build_arguments(
     values["bf16"] = uses_bf16(values)
     values.setdefault("use_cpu", not _has_accelerator())  # without it transformers refuses bf16 on a CPU
     _set_intervals(values, length)
-    values |= _spread(distributed)
+    _spread(values, distributed)
     _check_reporters(values["report_to"])
     try:
         if trainer == "hf":
@@ -144,16 +144,24 @@ def _set_intervals(values: dict[str, Any], length: Length | None) -> None:
             values[every] = max(1, math.ceil(values[every] * length.max_steps))
 
 
-def _spread(distributed: DistributedConfig | None) -> dict[str, Any]:
-    if distributed is None or not (distributed.enabled or distributed.fsdp):
-        return {}
-    if world_size() == 1:
+def _spread(values: dict[str, Any], distributed: DistributedConfig | None) -> None:
+    """What several processes share, and how."""
+    if distributed is None:
+        return
+    batch, accumulation = values["per_device_train_batch_size"], values["gradient_accumulation_steps"]
+    values["gradient_accumulation_steps"] = distributed.accumulation(batch, accumulation, world_size())
+    if distributed.several and world_size() == 1:
+        asks = "enabled: true" if distributed.enabled else "fsdp"
         raise RecipeError(
-            f"`distributed.{'fsdp' if distributed.fsdp else 'enabled: true'}` asks for several processes, and this is "
-            "one; start it with `torchrun --nproc-per-node N -m curricle run RECIPE`, or leave the section out"
+            f"`distributed.{asks}` asks for several processes, and this is one; start it with `torchrun "
+            "--nproc-per-node N -m curricle run RECIPE`, or set `distributed.enabled: false`"
         )
-    backend = {} if distributed.backend == "auto" else {"ddp_backend": distributed.backend}
-    return backend | (distributed.fsdp.arguments() if distributed.fsdp else {})
+    if distributed.backend != "auto" and world_size() > 1:
+        values["ddp_backend"] = distributed.backend
+    if distributed.sharded is not None:
+        inside = bool(values["activation_checkpointing"]) and values.get("activation_checkpointing_kwargs") is None
+        values |= distributed.sharded.arguments(inside)
+        values["activation_checkpointing"] = values["activation_checkpointing"] and not inside
 
 
 def uses_bf16(training: Mapping[str, Any]) -> bool:

@@ -198,7 +198,14 @@ class OrderedBatches(IterableDataset[Batch]):
         changed = {key: (was, now) for key, now in self._identity().items() if (was := state["identity"][key]) != now}
         if changed:
             told = ", ".join(f"{key} was {was} and is {now}" for key, (was, now) in changed.items())
-            raise RunError(f"the checkpoint was written with other batches: {told}; set them back, or start a new run")
+            hint = (
+                " (`distributed.world_size` names the number of processes that a step's rows are written for)"
+                if "rows_per_step" in changed
+                else ""
+            )
+            raise RunError(
+                f"the checkpoint was written with other batches: {told}; set them back{hint}, or start a new run"
+            )
         rest = state["rows"] % (self.layout.world_size * self.layout.per_device_train_batch_size)
         if rest:
             raise RunError(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from ..errors import RecipeError
 from ..runtime.config import Section
 
 
@@ -21,14 +22,19 @@ class FsdpConfig(Section):
     cpu_offload: bool = False
     """Keep the shares in main memory while they are not used."""
 
-    def arguments(self) -> dict[str, Any]:
-        """The same as TrainingArguments write it."""
+    def arguments(self, activation_checkpointing: bool = False) -> dict[str, Any]:
+        """The same as TrainingArguments write it. Layers that recompute their activations do so inside their shard: on
+        the outside, as without FSDP, their weights would be gathered once more."""
         config: dict[str, Any] = {
             "version": 2,
             "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
             "reshard_after_forward": self.reshard_after_forward,
             "cpu_offload": self.cpu_offload,
+            # Every rank writes its own share, and any other number of ranks can read them.
+            "state_dict_type": "SHARDED_STATE_DICT",
         }
+        if activation_checkpointing:
+            config["activation_checkpointing"] = True
         if self.layers is not None:
             config["transformer_layer_cls_to_wrap"] = list(self.layers)
         return {"fsdp": True, "fsdp_config": config}
@@ -37,13 +43,41 @@ class FsdpConfig(Section):
 class DistributedConfig(Section):
     """How a run is spread over processes; start it with `torchrun --nproc-per-node N -m curricle run RECIPE`."""
 
-    enabled: bool = False
-    """Whether the run must have several processes; one process is then an error, not a slower run. `fsdp` asks for
-    them too."""
+    enabled: bool | None = None
+    """Whether the run must have several processes: one is then an error, not a slower run. By default it must where
+    `fsdp` is given; with `false` it need not, and `fsdp` is not looked at."""
     backend: Literal["auto", "nccl", "gloo"] = "auto"
     """What carries the sums between processes: nccl on GPUs and gloo on CPUs when `auto`."""
+    world_size: Annotated[int, Field(ge=1)] | None = None
+    """The number of processes that batch size and accumulation are written for. On another number the accumulation
+    changes, so that a step keeps its rows; by default a step grows with the number of processes."""
     fsdp: FsdpConfig | None = None
     """Shard the model with FSDP2; without it each process holds the whole model (DDP). Needs several GPUs."""
+
+    @property
+    def several(self) -> bool:
+        """Whether one process is an error."""
+        return self.enabled if self.enabled is not None else self.fsdp is not None
+
+    @property
+    def sharded(self) -> FsdpConfig | None:
+        """How the model is sharded; None where it is not."""
+        return None if self.enabled is False else self.fsdp
+
+    def accumulation(self, batch: int, accumulation: int, ranks: int) -> int:
+        """Micro batches of a step on so many processes, so that it has the rows it was written with."""
+        if self.world_size is None or self.world_size == ranks:
+            return accumulation
+        rows = batch * accumulation * self.world_size
+        if rows % (batch * ranks):
+            fitting = [n for n in range(1, rows // batch + 1) if rows // batch % n == 0]
+            raise RecipeError(
+                f"`distributed.world_size: {self.world_size}` makes a step of {rows} rows (`training."
+                f"per_device_train_batch_size: {batch}` x `gradient_accumulation_steps: {accumulation}` x "
+                f"{self.world_size}), and {ranks} processes cannot share them evenly; start "
+                f"{', '.join(map(str, fitting))}, or change the batch"
+            )
+        return rows // (batch * ranks)
 
 
 class SelectionConfig(Section):

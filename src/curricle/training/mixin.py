@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,22 +43,15 @@ from .heldout import heldout_metrics
 from .monitors import Monitor
 from .patience import Patience
 from .rows import identity
+from .sharded import AnyRanks
 from .signals import StopRequest
 from .ticker import Ticker
-
-if TYPE_CHECKING:
-    import transformers
-
-    Host = transformers.Trainer  # what the mixin stands in front of, for the type checker only
-else:
-    Host = object
-
 
 MANY_DOMAINS = 20
 """With more, the loss of each goes to `heldout.jsonl` only, not to every tracker."""
 
 
-class CurricleMixin(Host):
+class CurricleMixin(AnyRanks):
     """Adds the dials to a Trainer. `order` and `rows` need our rows; `weighting` and `depth` work on both.
 
     >>> class Mine(CurricleMixin, transformers.Trainer): ...          # doctest: +SKIP
@@ -255,6 +248,7 @@ class CurricleMixin(Host):
         start = checkpoints.newest_whole(self.folder) if resume_from_checkpoint is True else resume_from_checkpoint
         if start:
             self._load_our_state(Path(str(start)))
+            self.load_before_sharding(start)
             self.args.eval_on_start = False  # the unbroken run has done that
         else:
             self.monitor.start_over()
