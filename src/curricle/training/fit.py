@@ -30,7 +30,7 @@ class Fitting(Protocol):
     train_dataset: Any
     rows: Rows
 
-    def losses_of(self, model: Any, inputs: dict[str, Any]) -> Any: ...
+    def losses_of(self, model: Any, inputs: dict[str, Any], examples: list[int]) -> Any: ...
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]: ...
 
 
@@ -101,10 +101,10 @@ def _try(trainer: Fitting) -> None:
             activation_checkpointing_kwargs=kwargs or None, every_n_layers=every, offload=offload
         )
     batch = trainer._prepare_inputs(longest_batch(trainer))
-    batch.pop("example_ids")
+    examples = batch.pop("example_ids")
     for _ in range(min(2, args.gradient_accumulation_steps)):  # the second finds the first one's gradients there
         with trainer.accelerator.autocast():
-            loss = trainer.losses_of(model, batch).loss_sum
+            loss = trainer.losses_of(model, batch, examples).loss_sum
         loss.backward()
     del beside
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -36,6 +37,7 @@ from ..weighting.base import Uniform, Weighting
 from . import checkpoints, host
 from .batches import OrderedBatches, as_loader, plan_steps
 from .books import StepBooks, num_tokens
+from .columns import RowColumns
 from .depth import LayerDial
 from .fit import fit_batch
 from .heads import StepHeads, head_losses
@@ -64,6 +66,7 @@ class CurricleMixin(AnyRanks):
     train_dataset: Any
     eval_dataset: Any
     tap: HeadTap
+    columns: RowColumns
     heads: StepHeads
     batches: OrderedBatches
 
@@ -73,6 +76,7 @@ class CurricleMixin(AnyRanks):
         order: Order | None = None,
         rows: Rows | None = None,
         weighting: Weighting | None = None,
+        reference_losses: npt.NDArray[np.float32] | None = None,
         depth: Depth | None = None,
         eval_extras: Callable[[nn.Module], dict[str, float]] | None = None,
         patience: Patience | None = None,
@@ -82,6 +86,8 @@ class CurricleMixin(AnyRanks):
         super().__init__(*args, **kwargs)
         self.our_rows = bool(tables) or order is not None or rows is not None
         self.weighting = weighting or Uniform()
+        if self.weighting.needs and not self.our_rows:
+            raise RecipeError(f"weighting {self.weighting.name} goes by what rows bring: give rows=Rows()")
         self.depth = depth or Depth()
         self.delegates = host.must_delegate(self, dialled=self.our_rows or weighting is not None or depth is not None)
         self.stop_request = StopRequest()
@@ -107,6 +113,7 @@ class CurricleMixin(AnyRanks):
             host.prepare_arguments(self.args)
             host.quiet_progress(self)
             self.train_dataset, self.eval_dataset = host.adopt_tables(self, tables)
+            self.columns = RowColumns(self.train_dataset, reference_losses)
             self.order, self.rows = order or Order(), rows or Rows(pad_id=self.pad_id)
             self._isolate_documents()
             self.patience = patience
@@ -159,7 +166,8 @@ class CurricleMixin(AnyRanks):
         if not self.our_rows and not self._verified:
             self._verify_host_batch(inputs)
         self.layers.admit(self._progress(), self._examples, inputs)
-        result = self.losses_of(model, inputs)
+        self.weighting.step = self.state.global_step
+        result = self.losses_of(model, inputs, self._examples)
         if self.our_rows:
             self.books.add(self._examples, num_tokens(inputs), result.loss_n, result.tokens.doc_n)
             self.books.add_metrics(result.metrics | head_losses(result), result.loss_n.numel())
@@ -167,12 +175,13 @@ class CurricleMixin(AnyRanks):
         items = result.loss_n.numel() if num_items_in_batch is None else num_items_in_batch
         return reduce_loss(result.loss_sum, items, world_size=self.accelerator.num_processes)
 
-    def losses_of(self, model: nn.Module, inputs: dict[str, Any]) -> Any:
+    def losses_of(self, model: nn.Module, inputs: dict[str, Any], examples: list[int]) -> Any:
         """The flat table of supervised tokens of one batch: losses, weights and their weighted sum."""
         inputs = dict(inputs)
         labels = inputs.pop("labels")
+        weighting = self.columns.seen_by(self.weighting, examples) if self.our_rows else self.weighting
         with for_model(inputs) as model_inputs:
-            return supervised_losses(model, model_inputs, labels, self.tap, self.weighting, scales=self.heads.scales)
+            return supervised_losses(model, model_inputs, labels, self.tap, weighting, scales=self.heads.scales)
 
     # ---- one step ---------------------------------------------------------------------------------------------------
 
@@ -322,6 +331,8 @@ class CurricleMixin(AnyRanks):
             args.max_steps = plan.steps
         host.by_steps(args, plan.steps_per_epoch)
         self._verify()
+        self.columns.check(self.weighting)
+        self.weighting.step = -1
         fit_batch(self)
         self.batches = OrderedBatches(table, self.order, self.rows, args)
         self.monitor = Monitor(self.folder, args.max_grad_norm)

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 class Weighting(ABC):
     """One weight per supervised token."""
 
+    name: str = "of your own"
+    """What a person calls it."""
     known_beforehand: bool = False
     needs: frozenset[str] = frozenset()
     """Columns of the flat table without which it cannot work; see `NEEDED`."""
-    step: int = 0
-    """The optimizer step that is being made, counted from 0; set by the trainer."""
+    step: int = -1
+    """The optimizer step that is being made, counted from 0; set by the trainer, which is at -1 before the first."""
 
     @abstractmethod
     def __call__(self, tokens: FlatTokens) -> tuple[Tensor | None, Metrics]:
@@ -44,6 +46,7 @@ class Weighting(ABC):
 class Uniform(Weighting):
     """Every supervised token counts the same: plain cross-entropy."""
 
+    name = "uniform"
     known_beforehand = True
 
     def __call__(self, tokens: FlatTokens) -> tuple[Tensor | None, Metrics]:

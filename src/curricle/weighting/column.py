@@ -12,6 +12,7 @@ from .pool import Pool, Scope, to_mean_one
 class Column(Weighting):
     """What the rows say, as it is or with a mean of 1."""
 
+    name = "column"
     known_beforehand = True
     needs = frozenset({"given_n"})
 

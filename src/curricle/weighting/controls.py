@@ -34,6 +34,7 @@ class _Control(Weighting):
 
     def __init__(self, inner: Weighting, seed: int = 0) -> None:
         self.inner, self.seed = inner, seed
+        self.name = inner.name
         self.known_beforehand = inner.known_beforehand
         self.needs = inner.needs | {"example_n"}
 
@@ -71,6 +72,7 @@ class RandomMatched(_Control):
 class RandomTokens(Weighting):
     """A share of the tokens, chosen by lot: a selection that knows nothing."""
 
+    name = "random_tokens"
     known_beforehand = True
     needs = frozenset({"example_n"})
 

@@ -15,6 +15,7 @@ from .pool import Pool, Scope, to_mean_one
 class CorrectOnly(Weighting):
     """The reward itself: 1 or 0."""
 
+    name = "correct_only"
     known_beforehand = True
     needs = frozenset({"reward_n"})
 

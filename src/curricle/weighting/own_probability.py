@@ -15,6 +15,8 @@ from .pool import Pool, Scope, to_mean_one
 class OwnProbability(Weighting):
     """The probability that the model gives to each token, not differentiated."""
 
+    name = "own_probability"
+
     def __init__(self, *, normalize: bool = False, scope: Scope = "micro_batch") -> None:
         self.normalize, self.pool = normalize, Pool(scope)
 

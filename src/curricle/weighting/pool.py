@@ -25,7 +25,7 @@ class Pool:
 
     def __init__(self, scope: Scope = "micro_batch") -> None:
         self.scope = scope
-        self._step, self._seen = -1, list[Tensor]()
+        self._step, self._seen = -2, list[Tensor]()
 
     def widen(self, values_n: Tensor, step: int) -> tuple[Tensor, slice]:
         """The numbers of all tokens in the scope, and which of them are the micro batch's own."""

@@ -35,6 +35,7 @@ def soft_weights(excess_n: Tensor, ratio: float, softness: float) -> Tensor:
 class ReferenceExcess(Weighting):
     """Only the share of tokens with the largest excess loss is learned."""
 
+    name = "reference_excess"
     needs = frozenset({"reference_n"})
 
     def __init__(self, *, ratio: float = 0.6, scope: Scope = "micro_batch", softness: float | None = None) -> None:

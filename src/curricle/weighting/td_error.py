@@ -81,6 +81,7 @@ def exponential_weights(advantage_n: Tensor, temperature: float = 0.9) -> Tensor
 class TDError(Weighting):
     """Weights by how much better a token made things than the critic expected."""
 
+    name = "td_error"
     known_beforehand = True
 
     def __init__(
