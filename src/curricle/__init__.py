@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .experiments.preparing import prepare
     from .experiments.recipe import Recipe
     from .experiments.run import run, train
+    from .models.mtp.adapter import MetaLlamaMTPAdapter
     from .training.export import export
     from .training.hf import Trainer
     from .training.length_loader import CurriculumDataLoader
@@ -39,6 +40,7 @@ __all__ = [
     "CurriculumTrainingScheduler",
     "DifficultyScorer",
     "LayerSpecificCurriculumScheduler",
+    "MetaLlamaMTPAdapter",
     "MetaTokenDifferenceAnalyzer",
     "MetaTokenExtractor",
     "Recipe",
@@ -68,6 +70,7 @@ _HOMES = {
     "CurriculumTrainingScheduler": "curriculum.names",
     "DifficultyScorer": "difficulty.names",
     "LayerSpecificCurriculumScheduler": "curriculum.names",
+    "MetaLlamaMTPAdapter": "models.mtp.adapter",
     "MetaTokenDifferenceAnalyzer": "experiments.analyzer",
     "MetaTokenExtractor": "difficulty.names",
     "Recipe": "experiments.recipe",
