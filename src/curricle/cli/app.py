@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ..errors import CurricleError
-from ..runtime.ranks import rank, stay_at_exit, world_size
+from ..runtime.ranks import rank, stay_at_exit, tell_launcher, world_size
 from . import (
     analyze,
     compare,
@@ -112,6 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader (head, less) has seen enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception as error:
+        tell_launcher(error)
+        raise
     if code == INTERRUPTED:
         return _one_line("interrupted", INTERRUPTED)
     return int(code)
