@@ -77,8 +77,8 @@ def convert(
 
     In Python: curricle.models.conversion.convert("stories260K.bin", "models/stories", tokenizer="tok512.bin")
     """
+    from ..models.conversion import Target
     from ..models.conversion import convert as run
-    from ..models.conversion.convert import Target
 
     target = Target(num_future_tokens=heads, kind=kind, dtype=dtype, check_text=check_text)
     show(run(source, output, target, tokenizer=tokenizer, origin=origin, force=force))

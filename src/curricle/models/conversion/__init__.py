@@ -5,9 +5,9 @@ a slow reading of the source, and the model finds ordinary text likelier than gu
 """
 
 from .artifact import verify_files
-from .convert import convert
+from .converting import Target, convert
 from .inspecting import inspect_model
 from .slicing import slice_model
 from .verifying import verify_model
 
-__all__ = ["convert", "inspect_model", "slice_model", "verify_files", "verify_model"]
+__all__ = ["Target", "convert", "inspect_model", "slice_model", "verify_files", "verify_model"]

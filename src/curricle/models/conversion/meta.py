@@ -78,16 +78,14 @@ def read_shape(folder: Path, part: dict[str, Tensor], num_parts: int) -> Shape:
 def load_pickle(path: Path) -> dict[str, Tensor]:
     """The tensors of a `.pth` or `.bin`, by name; a file that holds code is refused unread."""
     import pickle
+    import warnings
 
     import torch
 
     try:
-        try:
-            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            if "mmap" not in str(error):
-                raise
-            found = torch.load(path, map_location="cpu", weights_only=True)  # the format before torch 1.6
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of pickles that torch did not write: what follows says more
+            found = _loaded(torch, path)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} holds more than tensors, and unpickling it would run code that came with it; it is not opened. "
@@ -98,6 +96,15 @@ def load_pickle(path: Path) -> dict[str, Tensor]:
     if not isinstance(found, dict) or not all(isinstance(one, torch.Tensor) for one in found.values()):
         raise ModelError(f"{path} holds no table of tensors by name, so it is no model's weights")
     return found
+
+
+def _loaded(torch: Any, path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError as error:
+        if "mmap" not in str(error):
+            raise
+    return torch.load(path, map_location="cpu", weights_only=True)  # the format before torch 1.6
 
 
 def named(what: str, wrong: list[str], most: int = 40) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import ModelError
 from ...runtime.quiet import calm_libraries
-from .convert import Dtype, Written, heads_of, new_folder, source_of, torch_dtype, write
+from .converting import Dtype, Written, heads_of, new_folder, source_of, torch_dtype, write
 
 LAYER = re.compile(r"^model\.layers\.(\d+)\.(.*)$")
 

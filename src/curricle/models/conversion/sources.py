@@ -60,7 +60,8 @@ def kind_of(source: Path) -> str:
 
 
 def read_source(source: Path, tokenizer: Path | None = None, dtype: torch.dtype | None = None) -> Source:
-    """Model and tokenizer of any of the three; `tokenizer` names the file where it does not lie beside the model."""
+    """Model and tokenizer of any of the three. `tokenizer` names a file, or a folder of transformers, where it does not
+    lie beside the model."""
     kind = kind_of(source)
     if kind == "transformers":
         return _read_folder(source, tokenizer, dtype)
@@ -70,7 +71,7 @@ def read_source(source: Path, tokenizer: Path | None = None, dtype: torch.dtype 
     else:
         weights, files, kind = read_meta(source), [*meta_files(source), source / "params.json"], "Meta"
     file = tokenizer or _tokenizer_beside(source)
-    read = load_llama_tokenizer(file)
+    read = read_tokenizer(file)
     if len(read) > weights.shape.vocab_size:
         raise ModelError(
             f"{file} has {len(read):,} tokens and the model only {weights.shape.vocab_size:,}; it is another model's"
@@ -78,7 +79,19 @@ def read_source(source: Path, tokenizer: Path | None = None, dtype: torch.dtype 
     model = build(weights, dtype)
     if kind.startswith("llama2.c"):
         model.generation_config.eos_token_id = [1, 2]  # llama2.c ends a text at the start token of the next one
-    return Source(model, read, kind, [*files, file], weights)
+    return Source(model, read, kind, [*files, *([file] if file.is_file() else [])], weights)
+
+
+def read_tokenizer(path: Path) -> Any:
+    """Of a file of sentencepiece or llama2.c, or of a folder of transformers."""
+    from ..config import ModelConfig
+    from ..loading import load_tokenizer
+
+    if path.is_file():
+        return load_llama_tokenizer(path)
+    if not path.is_dir():
+        raise ModelError(f"there is no tokenizer {path}")
+    return load_tokenizer(ModelConfig(name_or_path=str(path)), need_pad=False)
 
 
 def build(weights: MetaWeights, dtype: torch.dtype | None = None) -> Any:
@@ -156,16 +169,11 @@ def _pickled(folder: Path) -> list[Path]:
 
 
 def _read_folder(folder: Path, tokenizer: Path | None, dtype: torch.dtype | None) -> Source:
-    from ..config import ModelConfig
-    from ..loading import load_tokenizer
     from .artifact import verify_files
 
     verify_files(folder)
     model, beside = read_model(folder, dtype)
-    if tokenizer is not None and tokenizer.is_file():
-        read: Any = load_llama_tokenizer(tokenizer)
-    else:
-        read = load_tokenizer(ModelConfig(name_or_path=str(tokenizer or folder)), need_pad=False)
+    read = read_tokenizer(tokenizer or folder)
     return Source(model, read, "transformers", [folder / "config.json", *weight_files(folder)], left_out=beside)
 
 
