@@ -11,9 +11,8 @@ logits   the model makes its [N, V] logits and cross-entropy is taken from them.
 
 Which token comes first (`supervised_choices`) is read off on the same two paths.
 
-A multi-token model calls its output head once for each of its heads, in their order. The tap takes the states of every
-call and measures all of them together at the last one, so that neither logits nor the gradient of the head's weight is
-there once a head:
+A multi-token model calls its output head once with the states of all its heads, so neither logits nor the gradient of
+the head's weight is there once a head:
 
     head 1  [N_1, H] --.
     head 2  [N_2, H] --+--> [M, H] -> losses of all -> sum of s_h * weight * loss      s_h: see `losses.future`
@@ -54,7 +53,7 @@ class Supervised:
     tokens: FlatTokens
     """With their losses at the first head, detached and not weighted."""
     weights_n: Tensor | None
-    """None: every weight is 1."""
+    """None: every weight is 1. A column for each head where a weighting tells them apart."""
     metrics: dict[str, Any]
     outputs: Any
     """The model's own: its logits are empty on the tap, [N, V] otherwise."""
@@ -104,8 +103,8 @@ class HeadTap:
     @contextmanager
     def working(self, job: _Kept) -> Iterator[dict[str, Any]]:
         """Take the hidden states of one forward; gives the arguments to add to it."""
-        first, *further = job.keeps
-        offered = {"logits_to_keep": first, "use_cache": False} | ({"mtp_keep": further} if further else {})
+        offered = {"logits_to_keep": job.keep_bt, "use_cache": False}
+        offered |= {"mtp_keep": job.further} if job.further else {}
         self._job = job
         try:
             yield {name: value for name, value in offered.items() if name in self.accepts}
@@ -115,11 +114,12 @@ class HeadTap:
     def _before(self, head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         if self._job is None:
             return None
-        return (self._job.take(args[0])[:0],)
+        self._job.hidden_mh = self._job.kept(args[0])
+        return (self._job.hidden_mh[:0],)
 
     @torch.compiler.disable  # torch.compile would write out the loop over the vocabulary, strip by strip
     def _after(self, head: nn.Module, args: tuple[Tensor, ...], empty_logits: Tensor) -> None:
-        if self._job is not None and self._job.complete:
+        if self._job is not None:
             self._job.measure_hidden(*matrix_of(head), self.plan)
 
 
@@ -139,11 +139,18 @@ def supervised_losses(
     keep_bt = keep_mask(labels_bt)
     tokens = flatten(labels_bt, keep_bt, inputs, example_ids)
     heads = futures(keep_bt, tokens, len(scales))
-    job = _Losses([head.keep_bt for head in heads], tokens, weighting, heads, scales)
+    job = _Losses(
+        keep_bt,
+        [head.keep_bt for head in heads[1:]],
+        tokens=tokens,
+        weighting=weighting,
+        heads=heads,
+        scales=scales,
+    )
     with tap.working(job) as arguments:
         outputs = model(**inputs, **arguments)
     if job.result is None:
-        job.measure_logits([outputs.logits, *(outputs.mtp_logits if len(heads) > 1 else ())])
+        job.measure_logits([job.kept(outputs.logits), *(outputs.mtp_logits if job.further else ())])
     assert job.result is not None
     loss_sum, tokens, further = job.result
     return Supervised(loss_sum, tokens, job.weights_n, job.metrics, outputs, further)
@@ -151,7 +158,7 @@ def supervised_losses(
 
 def supervised_choices(model: nn.Module, inputs: dict[str, Any], labels_bt: Tensor, tap: HeadTap) -> Tensor:
     """[N] the token that the model itself would put at each supervised place, in row order."""
-    job = _Choices([keep_mask(labels_bt)])
+    job = _Choices(keep_mask(labels_bt))
     with tap.working(job) as arguments:
         outputs = model(**inputs, **arguments)
     return job.kept(outputs.logits).argmax(-1) if job.choice_n is None else job.choice_n
@@ -159,24 +166,16 @@ def supervised_choices(model: nn.Module, inputs: dict[str, Any], labels_bt: Tens
 
 @dataclass
 class _Kept(ABC):
-    """What is made of one forward's hidden states at the kept positions of each head."""
+    """What is made of one forward's hidden states at the kept positions."""
 
-    keeps: list[Tensor]
-    hidden: list[Tensor] = field(default_factory=list, init=False)
+    keep_bt: Tensor
+    further: list[Tensor] = field(default_factory=list)
+    """The masks of heads 2, 3, ..., where they take part."""
+    hidden_mh: Tensor | None = field(default=None, init=False)
 
-    @property
-    def complete(self) -> bool:
-        """Whether every head has been called."""
-        return len(self.hidden) == len(self.keeps)
-
-    def take(self, states: Tensor) -> Tensor:
-        """The next head's states, at its positions."""
-        self.hidden.append(self.kept(states, len(self.hidden)))
-        return self.hidden[-1]
-
-    def kept(self, states: Tensor, head: int = 0) -> Tensor:
+    def kept(self, states: Tensor) -> Tensor:
         """[N, ...] of what the model gave: it kept the right positions itself, or kept all of them."""
-        return states[self.keeps[head].to(states.device)] if states.dim() == 3 else states
+        return states[self.keep_bt.to(states.device)] if states.dim() == 3 else states
 
     @abstractmethod
     def measure_hidden(self, weight_vh: Tensor, bias_v: Tensor | None, plan: HeadPlan) -> None:
@@ -190,24 +189,25 @@ class _Choices(_Kept):
     choice_n: Tensor | None = None
 
     def measure_hidden(self, weight_vh: Tensor, bias_v: Tensor | None, plan: HeadPlan) -> None:
-        self.choice_n = first_choices(self.hidden[0], weight_vh, bias=bias_v)
+        assert self.hidden_mh is not None
+        self.choice_n = first_choices(self.hidden_mh, weight_vh, bias=bias_v)
 
 
 @dataclass
 class _Losses(_Kept):
     """One forward's table of tokens, and what became of it."""
 
-    tokens: FlatTokens
-    weighting: Weigh
-    heads: list[Future]
-    scales: Sequence[float] | Tensor
+    tokens: FlatTokens = field(kw_only=True)
+    weighting: Weigh = field(kw_only=True)
+    heads: list[Future] = field(kw_only=True)
+    scales: Sequence[float] | Tensor = field(kw_only=True)
     weights_n: Tensor | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     result: tuple[Tensor, FlatTokens, tuple[HeadLosses, ...]] | None = None
 
     def measure_hidden(self, weight_vh: Tensor, bias_v: Tensor | None, plan: HeadPlan) -> None:
-        hidden, self.hidden = self.hidden, []
-        hidden_mh = hidden[0] if len(hidden) == 1 else torch.cat(hidden)
+        assert self.hidden_mh is not None
+        hidden_mh, self.hidden_mh = self.hidden_mh, None
         targets_m = self._targets().to(hidden_mh.device)
         form: dict[str, Any] = {"bias": bias_v, "softcap": plan.softcap, "scale": plan.scale}
         if self.weighting.known_beforehand:
@@ -219,13 +219,9 @@ class _Losses(_Kept):
 
     def measure_logits(self, logits: Sequence[Tensor]) -> None:
         targets_m, sizes = self._targets(), [len(head.row_n) for head in self.heads]
-        loss_m = [
-            logit_losses(kept_nv, targets_n.to(kept_nv.device))
-            for kept_nv, targets_n in zip(
-                (self.kept(each, head) for head, each in enumerate(logits)), targets_m.split(sizes), strict=True
-            )
-        ]
-        self._sum(loss_m[0] if len(loss_m) == 1 else torch.cat(loss_m))
+        parts = zip(logits, targets_m.split(sizes), strict=True)
+        losses = [logit_losses(logits_nv, targets_n.to(logits_nv.device)) for logits_nv, targets_n in parts]
+        self._sum(losses[0] if len(losses) == 1 else torch.cat(losses))
 
     def _targets(self) -> Tensor:
         """[M] what every head learns, one head after the other; one head has the table's own."""
@@ -249,8 +245,9 @@ class _Losses(_Kept):
         whole = torch.promote_types(like.dtype, torch.float32)
         all_n = torch.ones(len(self.tokens), dtype=whole, device=like.device)
         all_n = all_n if self.weights_n is None else self.weights_n.to(all_n)
-        parts = zip(self.heads, self.scales, strict=True)
-        return torch.cat([all_n[head.row_n.to(like.device)] * scale for head, scale in parts]).to(whole)
+        by_head = all_n.unbind(1) if all_n.dim() == 2 else [all_n] * len(self.heads)
+        parts = zip(by_head, self.heads, self.scales, strict=True)
+        return torch.cat([own_n[head.row_n.to(like.device)] * scale for own_n, head, scale in parts]).to(whole)
 
     def _finish(self, loss_sum: Tensor, loss_m: Tensor) -> None:
         first_n, *others = loss_m.detach().split([len(head.row_n) for head in self.heads])

@@ -26,6 +26,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -126,12 +128,12 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
         """Head 1 as of the plain model; `labels` give its loss.
 
         `all_heads`: the logits of every head, [B, S, n, V], at `logits_to_keep`. `mtp_keep`: a [B, T] mask for each of
-        heads 2 to n; the output head is called once for each head, in order, with the states that its mask keeps. Or
-        one function for all of them, which are then read by one call: drafts are verified with it.
+        heads 2 to n, beside head 1's as `logits_to_keep`; the output head is called once, with the states that the
+        masks keep, one head after the other. Or one function for all of them: drafts are verified with it.
         """
         wanted = all_heads or mtp_keep is not None
         if wanted:
-            self._check_request(all_heads, mtp_keep, labels)
+            self._check_request(all_heads, mtp_keep, logits_to_keep, labels)
             past_key_values, use_cache = self._cache_for_heads(past_key_values, use_cache)
         if wanted and self.config.kind == "sequential" and inputs_embeds is None:
             input_ids, inputs_embeds = None, self.model.embed_tokens(input_ids)
@@ -144,13 +146,17 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             **kwargs,
         )
-        logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
-        extra: tuple[Any, ...] = ()
-        if wanted:
-            keep = mtp_keep(logits) if callable(mtp_keep) else logits_to_keep
-            keeps = mtp_keep if isinstance(mtp_keep, Sequence) else [keep] * len(self.extra_heads)
-            states = self._extra_states(trunk_bth, inputs_embeds, given, keeps)
-            at_once = callable(mtp_keep) and len(keeps) > 0
+        first = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
+        states_of = partial(self._extra_states, trunk_bth, inputs_embeds, given)
+        extra: Sequence[Any] = ()
+        if isinstance(mtp_keep, Sequence):
+            logits, *extra = self._logits_at_once([first, *states_of(mtp_keep)])
+        else:
+            logits = self.lm_head(first)
+        if wanted and not isinstance(mtp_keep, Sequence):
+            keep = logits_to_keep if mtp_keep is None else mtp_keep(logits)
+            states = states_of([keep] * len(self.extra_heads))
+            at_once = mtp_keep is not None and len(self.extra_heads) > 0
             extra = self.lm_head(torch.stack(list(states))).unbind() if at_once else tuple(map(self.lm_head, states))
         loss = None
         if labels is not None:
@@ -161,7 +167,7 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-            mtp_logits=None if mtp_keep is None else extra,
+            mtp_logits=None if mtp_keep is None else tuple(extra),
         )
 
     def new_cache(self) -> DynamicCache:
@@ -194,6 +200,12 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
                 before_bth = run_sequential(head, before_bth, embedding_ahead(embeds_bth, depth), given, recompute)
                 yield slice_logits_to_keep(before_bth, keep)
 
+    def _logits_at_once(self, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """One call of the output head for [N, H] of every head: with FSDP, norm and output head make one pass together,
+        and a second one would find their weights gone in backward. A hook may have left no logits at all."""
+        ends = list(accumulate(len(each) for each in states[:-1]))
+        return torch.tensor_split(self.lm_head(torch.cat(list(states))), ends)
+
     def _cache_for_heads(self, cache: Any, use_cache: bool | None) -> tuple[Any, bool | None]:
         """Extra heads fill a cache only when one is asked for; the family would make one that has no room for them."""
         if self.config.kind == "sequential" and (use_cache or cache is not None):
@@ -204,10 +216,16 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
         return (self.new_cache(), True) if use_cache and cache is None else (cache, use_cache or cache is not None)
 
     def _check_request(
-        self, all_heads: bool, mtp_keep: Sequence[Tensor] | Places | None, labels: Tensor | None
+        self,
+        all_heads: bool,
+        mtp_keep: Sequence[Tensor] | Places | None,
+        logits_to_keep: int | Tensor,
+        labels: Tensor | None,
     ) -> None:
         if all_heads and (mtp_keep is not None or labels is not None):
             raise ModelError("all_heads gives the logits of every head: take mtp_keep and labels out of that call")
+        if isinstance(mtp_keep, Sequence) and not isinstance(logits_to_keep, Tensor):
+            raise ModelError("mtp_keep has masks for heads 2 and on: give head 1's as logits_to_keep")
         if isinstance(mtp_keep, Sequence) and len(mtp_keep) != len(self.extra_heads):
             raise ModelError(
                 f"mtp_keep has {len(mtp_keep)} masks, but the model has {len(self.extra_heads)} heads beside the first"
