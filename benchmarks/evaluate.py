@@ -29,7 +29,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from curricle.generation.choice import Row
 from curricle.generation.config import GenerationConfig
-from curricle.generation.decode import READ_AT_ONCE, decode
+from curricle.generation.decode import decode
+from curricle.generation.exchange import READ_AT_ONCE
 from harness import figure, interleaved, seconds, versioned
 
 VOCABULARY, PROMPT, ANSWER, BATCH, STOP, TIE = 32_000, 180, 36, 16, 2, 1e-4

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from curricle.errors import ModelError
-from curricle.generation import decode as decoding
+from curricle.generation import exchange
 from curricle.generation.cache import can_exchange_rows
 from curricle.generation.choice import Row
 from curricle.generation.config import GenerationConfig
@@ -75,7 +75,7 @@ def test_prompts_are_read_in_passes_of_bounded_size(monkeypatch: pytest.MonkeyPa
     model.register_forward_pre_hook(
         lambda module, args, kwargs: widths.append(kwargs["input_ids"].shape), with_kwargs=True
     )
-    monkeypatch.setattr(decoding, "READ_AT_ONCE", 40)
+    monkeypatch.setattr(exchange, "READ_AT_ONCE", 40)
     rows = answered(model, prompts, [4] * 9, batch_size=8)
     read = [(count, width) for count, width in widths if width > 1]
     assert sum(count for count, _ in read) == 9

@@ -13,6 +13,7 @@ from ..data.sources import read_examples
 from ..errors import RecipeError
 from ..evaluation.config import Measurement
 from ..evaluation.measure import refuse_unready
+from ..generation.answers import SPECULATION, in_words
 from ..runtime.devices import computing
 from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
@@ -54,6 +55,7 @@ def evaluate_model(
     material = subject.material(tokenizer, table)
     loaded: Any = load_saved(material, subject.seed, subject.folder or Path("."))
     with computing(next(loaded.parameters()).device, half_of(settings)):
-        measured, _ = measure_model(material, loaded, scratch, subject.seed)
+        measured, more = measure_model(material, loaded, scratch, subject.seed)
     files = [{"path": info.path, "sha256": info.sha256} for info in source.files]
-    return Evaluation(str(model), measured, files)
+    notes = [f"{what}: {in_words(about)}" for what, about in more.get(SPECULATION, {}).items()]
+    return Evaluation(str(model), measured, files, notes)

@@ -22,7 +22,7 @@ from ..evaluation.measure import Measured, labelled, text_scores
 from ..evaluation.perplexity import answer_perplexity, text_perplexity, whole_text
 from ..evaluation.ranking import hits
 from ..evaluation.score import Score
-from ..generation.answers import Answer, answer
+from ..generation.answers import SPECULATION, Answer, answer, speculation_of
 from ..models.likelihood import mean_by_domain
 from ..runtime.devices import computing
 from ..runtime.files import write_json
@@ -34,6 +34,7 @@ from .assemble import load_saved
 from .material import Material, half_of, held_out_prompts, rows_of
 from .resolve import measuring_hash
 
+SAMPLES = "samples_eval.jsonl"
 ROW_ID = 16
 """Digits of a row's id; what follows in a table's id names a window or a turn of the row."""
 
@@ -63,12 +64,13 @@ def measure_model(material: Material, model: Any, folder: Path, seed: int = 0) -
     texts = [entry for entry in entries if isinstance(entry, TextMeasurement)]
     answers = _answers(material, model, folder, seed) if texts else []
     measured: list[tuple[Sequence[str], dict[str, Score]]] = []
+    drafted = {"answers": speculation_of(folder / SAMPLES) if answers else None}
     for entry in entries:
         if isinstance(entry, TextMeasurement):
             own_ids: Sequence[str] = [one.id for one in answers]
             found = text_scores(entry, [one.prediction for one in answers], [one.references for one in answers])
         elif isinstance(entry, PassAtK):
-            own_ids, found = _programs(entry, material, model, folder, seed)
+            own_ids, found, drafted[entry.label] = _programs(entry, material, model, folder, seed)
         else:
             own_ids, found = _likelihoods(entry, material, model)
         measured.append((own_ids, labelled(entry, found)))
@@ -79,6 +81,8 @@ def measure_model(material: Material, model: Any, folder: Path, seed: int = 0) -
             more["domain_loss"] = mean_by_domain(loss.per_example * loss.weights, loss.weights, material.eval)
     if answers:
         more["answers"] = {"number": len(answers), "unfinished": sum(not one.finished for one in answers)}
+    if any(drafted.values()):
+        more[SPECULATION] = {name: about for name, about in drafted.items() if about}
     return _by_row(measured, material.eval.ids[:]), more
 
 
@@ -95,7 +99,7 @@ def _answers(material: Material, model: Any, folder: Path, seed: int) -> list[An
     settings = material.settings
     prompts = material.prompts or held_out_prompts(settings, material.tokenizer)
     assert prompts is not None
-    answers = answer(model, material.tokenizer, prompts, settings.generation, folder / "samples_eval.jsonl", seed)
+    answers = answer(model, material.tokenizer, prompts, settings.generation, folder / SAMPLES, seed)
     unfinished = sum(not one.finished for one in answers)
     if unfinished:
         say(f"{unfinished:,} of {len(answers):,} answers were cut at {prompts.max_new_tokens} tokens before they ended")
@@ -104,8 +108,9 @@ def _answers(material: Material, model: Any, folder: Path, seed: int) -> list[An
 
 def _programs(
     entry: PassAtK, material: Material, model: Any, folder: Path, seed: int
-) -> tuple[Sequence[str], list[Score]]:
-    """Programs written by the model and run in the sandbox; its files lie in a folder of their own."""
+) -> tuple[Sequence[str], list[Score], dict[str, Any] | None]:
+    """Programs written by the model and run in the sandbox, and how drafts fared; its files lie in a folder of their
+    own."""
     from .code.answers import Writer
     from .code.measuring import run_all, write_all
     from .code.problems import find_problems
@@ -118,7 +123,7 @@ def _programs(
     written = write_all(writer, problems, rows_of(material), own)
     evaluation = run_all(str(folder), problems, entry.k, written, bounds_of(entry), own)
     ids = [fingerprint(task_id)[:ROW_ID] for task_id in evaluation.measured.ids]  # as long as a row's
-    return ids, list(evaluation.measured.scores.values())
+    return ids, list(evaluation.measured.scores.values()), evaluation.task.get(SPECULATION)
 
 
 def _likelihoods(entry: Measurement, material: Material, model: Any) -> tuple[Sequence[str], list[Score]]:

@@ -2,7 +2,8 @@
 
     samples_eval.jsonl        a line an answer, in the order they come; in the order of the data once all are there
     samples_eval.meta.json    what they were made with: answers of another model or other settings are not used, nor is
-                              an answer to a prompt of other tokens, nor one that was cut where the limit is another now
+                              an answer to a prompt of other tokens, nor one that was cut where the limit is another
+                              now; and how drafts fared, where a multi-token model drafted for itself
 
 Several ranks share the prompts: each writes a file of its own, and the first puts them together.
 """
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from .choice import Row
+    from .speculative import Drafted
 
+SPECULATION = "speculation"
 _LOOKED_AT = 256  # numbers of each tensor that tell one model from another
 
 
@@ -73,29 +76,35 @@ def answer(
     own = _Own(tokenizer, prompts, samples)
     ranks.barrier()  # the first rank has put the files in order
     try:
-        _decode_share(model, [_row(prompts[i], i, limits[i], tokenizer) for i in todo], stop_ids, config, seed, own)
+        rows = [_row(prompts[i], i, limits[i], tokenizer) for i in todo]
+        drafted = _decode_share(model, rows, stop_ids, config, seed, own)
     finally:
         own.close()
     for part in ranks.gathered(own.answers):
         done |= part
     answers = [done[i] for i in range(len(prompts))]
+    counts = ranks.gathered(drafted)
     if samples and ranks.is_main():
-        samples.finish(answers)
+        samples.finish(answers, counts)
     ranks.barrier()
     return answers
 
 
 def _decode_share(
     model: nn.Module, rows: list[Row], stop_ids: list[int], config: GenerationConfig, seed: int, own: _Own
-) -> None:
-    """This rank's part of the rows: every so-manieth by length. Ranks that share the weights all answer everything."""
-    from .decode import decode, is_sharded
+) -> Drafted | None:
+    """This rank's part of the rows: every so-manieth by length. Ranks that share the weights all answer everything, and
+    only the first tells how drafts fared."""
+    from .decode import decode
+    from .decoder import is_sharded
 
     if not is_sharded(model):
         by_length = sorted(rows, key=lambda row: -len(row.tokens))
         rows = by_length[ranks.rank() :: ranks.world_size()]
-    if rows:
-        decode(model, rows, stop_ids, config, seed, own.take)
+    if not rows:
+        return None
+    drafted = decode(model, rows, stop_ids, config, seed, own.take)
+    return drafted if ranks.is_main() or not is_sharded(model) else None
 
 
 def _row(prompt: Prompt, index: int, limit: int, tokenizer: Any) -> Row:
@@ -163,7 +172,9 @@ class _Samples:
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self.path, self.identity = path, identity
-        self.meta = path.with_suffix(".meta.json")
+        self.meta = _meta(path)
+        self.before: dict[str, Any] | None = None
+        """How drafts fared when the answers that are there were made."""
 
     def part(self, rank: int) -> Path:
         """Where a rank writes; the first writes the file itself."""
@@ -185,7 +196,8 @@ class _Samples:
             say(f"{self.path}: answers of another model, other prompts or settings; they are made anew")
         if done and len(done) < len(prompts):
             say(f"{self.path}: {len(done):,} of {len(prompts):,} answers are there, going on with the rest")
-        write_json(self.meta, self.identity)
+        self.before = known.get(SPECULATION) if done else None
+        self._write_meta(self.before)
         self._write(list(done.values()))
         return done
 
@@ -198,8 +210,14 @@ class _Samples:
         limit = self.identity["max_new_tokens"]
         return bool(known["max_new_tokens"] == limit or (row["finished"] and row["num_tokens"] < limit))
 
-    def finish(self, answers: Sequence[Answer]) -> None:
+    def finish(self, answers: Sequence[Answer], counts: Sequence[Drafted | None]) -> None:
+        from .speculative import in_all
+
         self._write(answers)
+        self._write_meta(in_all(counts, self.before))
+
+    def _write_meta(self, speculation: dict[str, Any] | None) -> None:
+        write_json(self.meta, self.identity | ({SPECULATION: speculation} if speculation else {}))
 
     def _write(self, answers: Sequence[Answer]) -> None:
         with atomic_file(self.path, "wb") as handle:
@@ -207,6 +225,23 @@ class _Samples:
                 handle.write(orjson.dumps(asdict(made), option=orjson.OPT_APPEND_NEWLINE))
         for part in self._parts()[1:]:
             part.unlink()
+
+
+def _meta(samples_path: Path) -> Path:
+    return samples_path.with_suffix(".meta.json")
+
+
+def speculation_of(samples_path: str | Path) -> dict[str, Any] | None:
+    """How drafts fared while these answers were made: `tokens_per_call`, `acceptance` at each distance, and counts;
+    None where the model did not draft."""
+    found: dict[str, Any] | None = read_json(_meta(Path(samples_path))).get(SPECULATION)
+    return found
+
+
+def in_words(about: dict[str, Any]) -> str:
+    """`2.95 tokens a call; drafts stood in 80%, 64%, 51% of the calls`."""
+    shares = ", ".join(f"{share:.0%}" for share in about["acceptance"])
+    return f"{about['tokens_per_call']:.2f} tokens a call; drafts stood in {shares} of the calls"
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
@@ -224,10 +259,13 @@ def _identity(
 ) -> dict[str, Any]:
     """Everything that shapes an answer: `fingerprint` of what all share, and beside it the prompts and the limit, by
     which single answers are told apart. How many are made at once shapes none."""
-    settings = config.model_dump(exclude={"batch_size", "num_examples", "max_new_tokens"})
+    from .decode import drafts
+
+    settings = config.model_dump(exclude={"batch_size", "num_examples", "max_new_tokens", "speculative"})
     settings |= {"stop_ids": stop_ids}
     if config.temperature > 0:
         settings["seed"] = seed
+        settings |= {"drafts": True} if drafts(model, config) else {}  # as likely as without, but not the same
     about = {"generation": settings, "model": model_fingerprint(model)}
     return {
         **about,

@@ -3,8 +3,14 @@
 Rows are kept flush right, so that their newest tokens share a column, whatever came before; columns to the left of a
 row are padding. A row of 2 tokens joins rows of 5 and 3, and the one of 5 is finished:
 
-    before   a a a a a        kept   . b b b        joined   b b b
-             . . b b b                                       . c c
+    before   a a a a a        kept   b b b        joined   b b b
+             . . b b b                                     . c c
+
+A mask says which columns of a row hold something. Those of drafted tokens that were refused do not, even between others
+that do, until rows join or too many are empty; then what is held moves together:
+
+    refused  a a a - - a a    together   . a a a a a
+             b b b b b - b               b b b b b b
 """
 
 from __future__ import annotations
@@ -93,16 +99,30 @@ def new_cache(model: nn.Module) -> DynamicCache:
     return cache
 
 
-def stacked(parts: Sequence[tuple[DynamicCache, list[int]]], columns: int) -> DynamicCache:
-    """One cache of these rows of several, in their order; `columns` is the length of the longest row."""
-    whole, rows = parts[0][0], [kept for _, kept in parts]
+def drafting_cache(model: nn.Module) -> DynamicCache:
+    """A cache for all heads of a multi-token model, from which the newest columns can be taken away again: also layers
+    that see a window only keep everything."""
+    cache = DynamicCache()
+    cache.layers = [RoomyLayer() for _ in bare(model).new_cache().layers]
+    return cache
+
+
+Part = tuple[DynamicCache, list[int], Tensor]
+"""A cache, the rows of it that are wanted, and a mask of the columns that hold something, `[B, T]` on the CPU."""
+
+
+def stacked(parts: Sequence[Part]) -> tuple[DynamicCache, Tensor]:
+    """One cache of the wanted rows of several, in their order, as wide as the longest of them, and its own mask."""
+    lengths = torch.cat([held_bt[kept].sum(-1) for _, kept, held_bt in parts])
+    columns = int(lengths.max())
+    whole = parts[0][0]
     for number, layer in enumerate(whole.layers):
-        layers: list[Any] = [cache.layers[number] for cache, _ in parts]
+        layers: list[Any] = [cache.layers[number] for cache, _, _ in parts]
         if isinstance(layer, LinearAttentionLayer):
-            _stack_states(layers, rows)
+            _stack_states(layers, [kept for _, kept, _ in parts])
         if isinstance(layer, DynamicLayer) and layer.keys is not None and layer.keys.numel():
-            _stack_columns(layers, rows, columns)
-    return whole
+            _stack_columns(layers, parts, columns)
+    return whole, torch.arange(columns) >= columns - lengths[:, None]
 
 
 def _stack_states(layers: list[Any], rows: list[list[int]]) -> None:
@@ -113,28 +133,37 @@ def _stack_states(layers: list[Any], rows: list[list[int]]) -> None:
                 states[0][place] = torch.cat([own[place][kept] for own, kept in zip(states, rows, strict=True)])
 
 
-def _stack_columns(layers: list[Any], rows: list[list[int]], columns: int) -> None:
+def _stack_columns(layers: list[Any], parts: Sequence[Part], columns: int) -> None:
     first = layers[0]
     held = columns
     if isinstance(first, DynamicSlidingWindowLayer):
         held, first.cumulative_length = min(columns, first.sliding_window - 1), columns
     room = ROOM if isinstance(first, RoomyLayer) else 0
-    keys = _flush_right([layer.keys for layer in layers], rows, held, room)
-    values = _flush_right([layer.values for layer in layers], rows, held, room)
+    keys = _flush_right([layer.keys for layer in layers], parts, held, room)
+    values = _flush_right([layer.values for layer in layers], parts, held, room)
     if isinstance(first, RoomyLayer):
         first.hold(keys, values, held)
     else:
         first.keys, first.values = keys, values
 
 
-def _flush_right(parts: list[Tensor], rows: list[list[int]], columns: int, room: int) -> Tensor:
+def _flush_right(states: list[Tensor], parts: Sequence[Part], columns: int, room: int) -> Tensor:
     """`[B, H, T, D]` of all parts, one above the other, with zeros on the left of what is shorter; then the room."""
-    _, heads, _, width = parts[0].shape
-    out = parts[0].new_zeros(sum(map(len, rows)), heads, columns + room, width)
+    _, heads, _, width = states[0].shape
+    out = states[0].new_zeros(sum(len(kept) for _, kept, _ in parts), heads, columns + room, width)
     place = 0
-    for states, kept in zip(parts, rows, strict=True):
-        held = min(columns, states.shape[2])
+    for own, (_, kept, held_bt) in zip(states, parts, strict=True):
+        held_bt = held_bt[:, held_bt.shape[1] - own.shape[2] :]
         for row in kept:
-            out[place, :, columns - held : columns] = states[row, :, states.shape[2] - held :]
+            out_hd, taken = out[place, :, :columns], _taken(held_bt[row], columns)
+            num = own.shape[2] - taken.start if isinstance(taken, slice) else len(taken)
+            out_hd[:, columns - num :] = own[row][:, taken]
             place += 1
     return out
+
+
+def _taken(held_t: Tensor, columns: int) -> slice | Tensor:
+    """The newest columns of a row that hold something: a slice, where none between them is empty."""
+    places = held_t.nonzero().squeeze(-1)[-columns:]
+    first = int(places[0])
+    return slice(first, None) if len(places) == len(held_t) - first else places

@@ -73,20 +73,34 @@ class Choice:
             logits_bv[row, ids] = torch.where(scores < 0, scores * penalty, scores / penalty)
         return logits_bv
 
-    def _drawn(self, logits_bv: Tensor, rows: Sequence[Row]) -> Tensor:
-        """The likeliest tokens side by side, each as wide as its probability; a random place says which it is."""
+    def shares(self, logits_bv: Tensor, seen: Sequence[Sequence[int]]) -> Tensor:
+        """What tokens are drawn by: shares that add up to 1 after penalty, temperature, top_k and top_p."""
+        if self.config.repetition_penalty != 1:
+            logits_bv = self._penalized(logits_bv.clone(), seen)
+        shares_bv, order_bv, kept_bv = self._likeliest(logits_bv.float() / self.config.temperature)
+        shares_bv = shares_bv.masked_fill(~kept_bv, 0.0)
+        return torch.zeros_like(shares_bv).scatter_(-1, order_bv, shares_bv / shares_bv.sum(-1, keepdim=True))
+
+    def _likeliest(self, logits_bv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Shares from the likeliest token on, the tokens they are of, and which of them may be drawn."""
         shares_bv, order_bv = logits_bv.softmax(-1).sort(dim=-1, descending=True, stable=True)
-        ends_bv = shares_bv.cumsum(-1)
-        kept_bv = ends_bv - shares_bv < self.config.top_p
+        kept_bv = shares_bv.cumsum(-1) - shares_bv < self.config.top_p
         if self.config.top_k is not None:
             kept_bv[:, self.config.top_k :] = False
+        return shares_bv, order_bv, kept_bv
+
+    def _drawn(self, logits_bv: Tensor, rows: Sequence[Row]) -> Tensor:
+        """The likeliest tokens side by side, each as wide as its probability; a random place says which it is."""
+        shares_bv, order_bv, kept_bv = self._likeliest(logits_bv)
         ends_bv = shares_bv.masked_fill(~kept_bv, 0.0).cumsum(-1)
-        draws_b1 = torch.tensor([[self._draw(row)] for row in rows], dtype=ends_bv.dtype, device=ends_bv.device)
+        draws_b1 = self.draws(rows, 1).to(ends_bv)
         place_b1 = torch.searchsorted(ends_bv, draws_b1 * ends_bv[:, -1:], right=True)
         last_b1 = kept_bv.sum(-1, keepdim=True) - 1
         return order_bv.gather(-1, torch.minimum(place_b1, last_b1)).squeeze(-1)
 
-    def _draw(self, row: Row) -> float:
-        if row.draws is None:
-            row.draws = numpy_generator(self.seed, "answer", row.name)
-        return row.draws.random()
+    def draws(self, rows: Sequence[Row], num: int) -> Tensor:
+        """So many random numbers of each row's own stream, in [0, 1)."""
+        for row in rows:
+            if row.draws is None:
+                row.draws = numpy_generator(self.seed, "answer", row.name)
+        return torch.tensor(np.array([row.draws.random(num) for row in rows if row.draws is not None]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -31,10 +31,16 @@ class GenerationConfig(Section):
     repetition_penalty: Annotated[float, Field(gt=0)] = 1.0
     """Above 1, tokens that stand in the prompt or the answer already become less likely."""
 
+    speculative: bool | Literal["auto"] = "auto"
+    """Draft tokens with the heads of a multi-token model and verify them in the same pass. Greedy answers stay what
+    they are, drawn ones are as likely as before; `auto` drafts where the model can, `true` insists."""
+
     @model_validator(mode="after")
     def _all_used(self) -> GenerationConfig:
         if self.temperature == 0 and (self.top_p < 1 or self.top_k is not None):
             raise ValueError("top_p and top_k are for drawing tokens; set temperature above 0, or leave them out")
         if self.temperature > 0 and self.num_beams > 1:
             raise ValueError("beams look for the likeliest answer and draw nothing; set temperature 0 or num_beams 1")
+        if self.speculative is True and self.num_beams > 1:
+            raise ValueError("speculative is for one answer at a time, not for beams; set num_beams 1, or leave it out")
         return self

@@ -1,34 +1,31 @@
 """Answers to many prompts in batches: longest prompts first, flush right, no place in the batch left empty.
 
 A row that is finished leaves the batch and a waiting prompt takes its place, so that every pass over the weights
-serves as many rows as asked. For models whose cache cannot exchange rows, and for beams, transformers' own `generate`
-answers batches of similar length.
+serves as many rows as asked. A model whose heads say more than the next token drafts with them and verifies the drafts
+as it goes. For models whose cache cannot exchange rows, and for beams, transformers' own `generate` answers batches of
+similar length.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 from transformers import GenerationConfig as HostConfig
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from ..errors import ModelError
-from ..runtime.progress import bar, say
-from ..runtime.ranks import shared
-from .cache import accepted, bare, can_exchange_rows, new_cache, stacked
+from ..runtime.progress import bar
+from .cache import bare, can_exchange_rows
 from .choice import Choice, Row
 from .config import GenerationConfig
-
-Finished = Callable[[Row], None]
-
-READ_AT_ONCE = 2048
-"""Prompt tokens of one pass, padding counted; a longer prompt has a pass of its own."""
-
-_WORTH = 4  # exchanging rows copies the cache: it waits until a quarter of the batch is finished
+from .decoder import Decoder, Finished
+from .exchange import Batch, by_exchange
+from .products import few_rows
+from .speculative import Drafted, DraftingBatch, no_drafts
 
 
 def decode(
@@ -38,23 +35,44 @@ def decode(
     config: GenerationConfig,
     seed: int = 0,
     finished: Finished = lambda row: None,
-) -> None:
-    """Answer every row; `finished` is called with each as soon as it is. The model's mode is left as it was."""
-    batches = _by_exchange if config.num_beams == 1 and can_exchange_rows(model) else _by_generate
+) -> Drafted | None:
+    """Answer every row; `finished` is called with each as soon as it is. The model's mode is left as it was. Returns
+    how many drafts stood, where the model drafted."""
     decoder = Decoder(model, stop_ids, config, Choice(config, seed))
+    drafted = Drafted(bare(model).config.num_extra_heads) if drafts(model, config) else None
     was_training = model.training
     model.eval()
     try:
-        with bar("answering", total=len(rows)) as move:
+        with bar("answering", total=len(rows)) as move, few_rows(model):
             decoder.finished = _counting(finished, move)
             waiting = list(rows)
             while waiting := sorted((row for row in waiting if row.under_way), key=lambda row: -len(row.tokens)):
                 try:
-                    batches(decoder, waiting)
+                    _answer(decoder, waiting, drafted)
                 except torch.OutOfMemoryError as error:
                     decoder.shrink(error, longest=len(waiting[0].tokens))
     finally:
         model.train(was_training)
+    return drafted
+
+
+def drafts(model: nn.Module, config: GenerationConfig) -> bool:
+    """Whether the model's heads draft, as the settings ask and as they can."""
+    if config.speculative is False or config.num_beams > 1:
+        return False
+    why = no_drafts(model)
+    if why is not None and config.speculative is True:
+        raise ModelError(f"generation.speculative is true, but {why}; set it to auto or false")
+    return why is None
+
+
+def _answer(decoder: Decoder, waiting: list[Row], drafted: Drafted | None) -> None:
+    if drafted is not None:
+        by_exchange(DraftingBatch(decoder, drafted), waiting)
+    elif decoder.config.num_beams == 1 and can_exchange_rows(decoder.model):
+        by_exchange(Batch(decoder), waiting)
+    else:
+        _by_generate(decoder, waiting)
 
 
 def _counting(finished: Finished, move: Callable[..., None] | None) -> Finished:
@@ -69,138 +87,6 @@ def _counting(finished: Finished, move: Callable[..., None] | None) -> Finished:
         finished(row)
 
     return count
-
-
-class Decoder:
-    """What every batch needs, and how many rows one may have."""
-
-    def __init__(self, model: nn.Module, stop_ids: Sequence[int], config: GenerationConfig, choice: Choice) -> None:
-        self.model, self.config, self.choice = model, config, choice
-        self.stop_ids = list(stop_ids)
-        self.size = config.batch_size
-        self.device = next(model.parameters()).device
-        self.only_last = {"logits_to_keep": 1} if "logits_to_keep" in accepted(model) else {}
-        self.is_sharded = is_sharded(model)
-        self.finished: Finished = lambda row: None
-
-    def shrink(self, error: torch.OutOfMemoryError, longest: int) -> None:
-        """Half the rows from now on. Their answers so far are kept and go on as part of the prompt."""
-        if self.size == 1 or self.is_sharded:  # ranks that share the weights have to stay in step
-            raise ModelError(
-                f"out of memory while answering {self.size} prompts at once, the longest of {longest} tokens; "
-                "set a smaller generation.batch_size or data.max_length"
-            ) from error
-        self.size //= 2
-        say(f"out of memory: answering {self.size} prompts at once from now on")
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-    def take(self, rows: Sequence[Row], tokens: Sequence[int]) -> None:
-        """Give each row that is under way its next token."""
-        if self.is_sharded:  # each rank answers the same rows, and not one bit may differ
-            tokens = shared(list(tokens))
-        for row, token in zip(rows, tokens, strict=True):
-            if not row.under_way:
-                continue
-            if token in self.stop_ids:
-                row.finished = True
-            else:
-                row.tokens.append(token)
-                row.finished = row.ends is not None and row.ends(row)
-            if not row.under_way:
-                self.finished(row)
-
-    def padded(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
-        """Tokens and mask, flush right."""
-        width = max(len(row.tokens) for row in rows)
-        ids_bt = torch.tensor([[self.stop_ids[0]] * (width - len(row.tokens)) + row.tokens for row in rows])
-        return ids_bt.to(self.device), self.mask([len(row.tokens) for row in rows], width)
-
-    def mask(self, lengths: Sequence[int], width: int) -> Tensor:
-        lengths_b1 = torch.tensor(lengths)[:, None]
-        return (torch.arange(width) >= width - lengths_b1).long().to(self.device)
-
-
-# --- rows that come and go ---------------------------------------------------------------------------
-
-
-class _Batch:
-    """The rows under way and their cache. `lengths` counts what the cache holds of each row."""
-
-    def __init__(self, decoder: Decoder) -> None:
-        self.decoder = decoder
-        self.rows: list[Row] = []
-        self.lengths: list[int] = []
-        self.columns = 0
-        self.cache: DynamicCache | None = None
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """One more token for every row."""
-        self.columns += 1
-        self.lengths = [length + 1 for length in self.lengths]
-        assert self.cache is not None
-        last_b1 = torch.tensor([[row.tokens[-1]] for row in self.rows]).to(self.decoder.device)
-        mask_bt = self.decoder.mask(self.lengths, self.columns)
-        logits_bv = self._logits(last_b1, mask_bt, self.cache)
-        self.decoder.take(self.rows, self.decoder.choice(logits_bv, self.rows).tolist())
-
-    @torch.no_grad()
-    def exchange(self, joining: list[Row]) -> None:
-        """Finished rows out, these in, each with its first new token."""
-        kept = [place for place, row in enumerate(self.rows) if row.under_way]
-        parts = [(self.cache, kept)] if kept and self.cache is not None else []
-        self.cache, chosen = None, []
-        for group in _groups(joining):
-            cache = new_cache(self.decoder.model)
-            logits_bv = self._logits(*self.decoder.padded(group), cache)
-            chosen += self.decoder.choice(logits_bv, group).tolist()
-            parts.append((cache, list(range(len(group)))))
-        self.lengths = [self.lengths[place] for place in kept] + [len(row.tokens) for row in joining]
-        self.columns = max(self.lengths, default=0)
-        self.rows = [self.rows[place] for place in kept] + joining
-        if parts:
-            self.cache = stacked(parts, self.columns)
-        self.decoder.take(joining, chosen)
-
-    def _logits(self, ids_bt: Tensor, mask_bt: Tensor, cache: DynamicCache) -> Tensor:
-        position_ids_bt = (mask_bt.cumsum(-1) - 1).clamp(min=0)[:, -ids_bt.shape[1] :]
-        out = self.decoder.model(
-            input_ids=ids_bt,
-            attention_mask=mask_bt,
-            position_ids=position_ids_bt,
-            past_key_values=cache,
-            use_cache=True,
-            **self.decoder.only_last,
-        )
-        return out.logits[:, -1].float()
-
-
-def _groups(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Rows that are read in one pass: of similar length, and together not so many that memory, not arithmetic, sets
-    the pace."""
-    group: list[Row] = []
-    for row in rows:  # the longest is first
-        if group and len(group[0].tokens) * (len(group) + 1) > READ_AT_ONCE:
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
-
-
-def _by_exchange(decoder: Decoder, waiting: list[Row]) -> None:
-    batch, waiting = _Batch(decoder), list(waiting)
-    while True:
-        live = sum(row.under_way for row in batch.rows)
-        if not live and not waiting:
-            return
-        free = decoder.size - live if waiting else len(batch.rows) - live
-        if not live or free * _WORTH >= max(len(batch.rows), _WORTH):
-            joining, waiting = (waiting[:free], waiting[free:]) if waiting else ([], [])
-            batch.exchange(joining)
-        else:
-            batch.step()
 
 
 # --- transformers' own loop --------------------------------------------------------------------------
@@ -223,13 +109,11 @@ def _by_generate(decoder: Decoder, waiting: list[Row]) -> None:
     for start in range(0, len(waiting), decoder.size):
         rows = waiting[start : start + decoder.size]
         for row, tokens in zip(rows, _generated(decoder, rows), strict=True):
-            for token in tokens:
-                if row.under_way:
-                    decoder.take([row], [token])
+            decoder.give(row, decoder.agreed(tokens))
 
 
 def _generated(decoder: Decoder, rows: Sequence[Row]) -> list[list[int]]:
-    ids_bt, mask_bt = decoder.padded(rows)
+    ids_bt, held_bt = decoder.padded(rows)
     config, width = decoder.config, ids_bt.shape[1]
     beams = config.num_beams > 1
     settings = HostConfig(
@@ -248,17 +132,12 @@ def _generated(decoder: Decoder, rows: Sequence[Row]) -> list[list[int]]:
     with torch.no_grad():
         model: Any = decoder.model
         out_bt = model.generate(
-            input_ids=ids_bt,
-            attention_mask=mask_bt,
+            input_ids=ids_bt.to(decoder.device),
+            attention_mask=held_bt.long().to(decoder.device),
             generation_config=settings,
             logits_processor=LogitsProcessorList(steered),
         )
     return out_bt[:, width:].tolist()
-
-
-def is_sharded(model: nn.Module) -> bool:
-    """Whether ranks hold a share of each weight, and so have to go through the model together."""
-    return any(hasattr(parameter, "full_tensor") for parameter in model.parameters())
 
 
 def model_stop_ids(model: nn.Module) -> list[int]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ...evaluation.measure import Measured
 from ...evaluation.passk import Counts, pass_scores
 from ...evaluation.score import Score
+from ...generation.answers import SPECULATION, speculation_of
 from ...runtime.files import read_json, sha256_file, write_json
 from ...runtime.progress import counted, say
 from ...runtime.ranks import barrier, is_main, shared
@@ -68,28 +69,31 @@ class Written:
 
 def write_all(writer: Writer, problems: Problems, rows: Rows, folder: Path) -> Written:
     """The completions of a model, made or found in the folder, and how likely it finds the reference solutions."""
-    completions = _completions(writer, problems, folder)
+    completions, drafted = _completions(writer, problems, folder)
     unfinished = sum(one.finished is False for one in completions)
     notes = [f"answers cut at their longest before they ended: {unfinished:,}"] if unfinished else []
     likelihood = writer.reference_scores(rows)
-    return Written(completions, writer.about(), [*writer.prompts.notes, *notes], likelihood)
+    return Written(completions, writer.about() | drafted, [*writer.prompts.notes, *notes], likelihood)
 
 
-def _completions(writer: Writer, problems: Problems, folder: Path) -> list[Completion]:
-    """Made anew only where the same would not be made again."""
+def _completions(writer: Writer, problems: Problems, folder: Path) -> tuple[list[Completion], dict[str, Any]]:
+    """Made anew only where the same would not be made again; and how drafts fared, where the model drafted."""
     path, samples = folder / COMPLETIONS, folder / ".samples.jsonl"
     meta, key = path.with_suffix(".meta.json"), writer.fingerprint()
     if shared(_stands(path, meta, key)):
         say(f"{path}: these completions are there already")
-        return read_completions(path, problems)[0]
+        about = read_json(meta).get(SPECULATION)
+        return read_completions(path, problems)[0], {SPECULATION: about} if about else {}
     completions = writer.write(samples)
+    about = shared(speculation_of(samples) if is_main() else None)
+    drafted = {SPECULATION: about} if about else {}
     if is_main():
         write_completions(path, completions)
-        write_json(meta, writer.about() | {"fingerprint": key, "sha256": sha256_file(path)})
+        write_json(meta, writer.about() | drafted | {"fingerprint": key, "sha256": sha256_file(path)})
         for scratch in (samples, samples.with_suffix(".meta.json")):
             scratch.unlink(missing_ok=True)
     barrier()
-    return completions
+    return completions, drafted
 
 
 def _stands(path: Path, meta: Path, key: str) -> bool:
