@@ -34,8 +34,10 @@ def look_ahead(material: Material, seed: int, folder: str | Path) -> None:
     trainer's arguments, its optimizer and schedule."""
     from ..training.rehearsal import rehearse
     from .measurable import refuse_unmeasurable
+    from .references import check_reference
 
     refuse_unmeasurable(material)
+    check_reference(material)
     asked = material.settings.training["max_steps"]
     make_order(material, asked if asked > 0 else _MANY_STEPS, seed, tell=lambda line: None)
     choose(material)
@@ -115,12 +117,15 @@ def _saved_base(config: ModelConfig, material: Material, seed: int, folder: Path
 
 def make_trainer(material: Material, model: Any, seed: int, folder: str | Path) -> Any:
     """The recipe's trainer, on our rows, with its dials."""
+    from .references import reference_losses
+
     settings = material.settings
     arguments = _arguments(material, seed, folder, run_length(material, seed))
     order = make_order(material, arguments.max_steps, seed)
     dials = {
         "order": order,
-        "weighting": build_weighting(settings.weighting),
+        "weighting": build_weighting(settings.weighting, seed),
+        "reference_losses": reference.loss_t if (reference := reference_losses(material, seed, folder)) else None,
         "depth": make_depth(material, order),
     }
     return _trainer_class(settings)(

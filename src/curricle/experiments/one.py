@@ -20,6 +20,7 @@ from .assemble import make_model, make_trainer
 from .environment import git_revision, versions
 from .material import Material
 from .ordering import label_flops
+from .references import reference_losses
 from .resolve import Arm
 from .selecting import to_average
 
@@ -28,6 +29,7 @@ from .selecting import to_average
 def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str, Any]:
     """Train to the end, from the newest whole checkpoint if there is one; the finished model lies in `model/`."""
     started = time.perf_counter()
+    reference = reference_losses(material, seed, folder)  # before the model is loaded: one of them at a time
     forget_peak()
     model = make_model(material, seed, folder)
     trainer = make_trainer(material, model, seed, folder)
@@ -35,7 +37,7 @@ def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str
     checkpoints = to_average(arm.settings, trainer)
     save_model(trainer, folder / "model", checkpoints)
     last = trainer.monitor.last
-    return _about_run(arm, material, seed, model) | {
+    return _about_run(arm, material, seed, model, reference.flops if reference else 0.0) | {
         "steps": trainer.state.global_step,
         "tokens": last["tokens"],
         "supervised_tokens": last["supervised_tokens"],
@@ -56,8 +58,8 @@ def untouched_run(arm: Arm, material: Material, seed: int) -> dict[str, Any]:
     return _about_run(arm, material, seed, None) | nothing | lacking | {"peak_memory_bytes": 0, "seconds": 0.0}
 
 
-def _about_run(arm: Arm, material: Material, seed: int, model: Any) -> dict[str, Any]:
-    """What a result was made of."""
+def _about_run(arm: Arm, material: Material, seed: int, model: Any, beforehand: float = 0.0) -> dict[str, Any]:
+    """What a result was made of; a reference model's pass over the rows is charged like labels."""
     return {
         "arm": arm.name,
         "seed": seed,
@@ -66,7 +68,7 @@ def _about_run(arm: Arm, material: Material, seed: int, model: Any) -> dict[str,
         "versions": versions(),
         "data": {"train": about_rows(material.train), "eval": about_rows(material.eval)},
         "model": None if model is None else model_size(model),
-        "label_flops": 0.0 if model is None else label_flops(material.settings),
+        "label_flops": 0.0 if model is None else label_flops(material.settings) + beforehand,
     }
 
 

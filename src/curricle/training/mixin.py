@@ -103,6 +103,7 @@ class CurricleMixin(AnyRanks):
         if not self.delegates:
             self.tap = HeadTap(bare)
             self.heads = StepHeads(self.tap.coefficients)
+            self.weighting.num_heads = len(self.tap.coefficients)
         if self.depth.gates_documents and not self.our_rows:
             raise RecipeError(
                 f"`{type(self.depth).__name__}` gates documents by their place in a table: give rows=Rows()"

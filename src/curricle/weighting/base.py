@@ -31,6 +31,9 @@ class Weighting(ABC):
     step: int = -1
     """The optimizer step that is being made, counted from 0; set by the trainer, which is at -1 before the first."""
 
+    num_heads: int = 1
+    """How many heads learn each token; set by the trainer."""
+
     @abstractmethod
     def __call__(self, tokens: FlatTokens) -> tuple[Tensor | None, Metrics]:
         """(weights_n, metrics to log). None means that every weight is 1."""

@@ -8,9 +8,9 @@ from .base import Uniform, Weighting
 from .config import WeightingConfig
 
 
-def build_weighting(config: WeightingConfig, seed: int = 0, num_heads: int = 1) -> Weighting:
-    """`seed` is the run's, for controls; `num_heads` are the model's, which the source's horizon looks at."""
-    weighting = _KINDS[config.kind](config, seed, num_heads)
+def build_weighting(config: WeightingConfig, seed: int = 0) -> Weighting:
+    """`seed` is the run's; controls draw from it."""
+    weighting = _KINDS[config.kind](config, seed)
     if config.control is None:
         return weighting
     from .controls import RandomMatched, Shuffled
@@ -18,11 +18,11 @@ def build_weighting(config: WeightingConfig, seed: int = 0, num_heads: int = 1) 
     return Shuffled(weighting, seed) if config.control == "shuffled" else RandomMatched(weighting, seed)
 
 
-def _uniform(config: WeightingConfig, seed: int, num_heads: int) -> Weighting:
+def _uniform(config: WeightingConfig, seed: int) -> Weighting:
     return Uniform()
 
 
-def _td_error(config: WeightingConfig, seed: int, num_heads: int) -> Weighting:
+def _td_error(config: WeightingConfig, seed: int) -> Weighting:
     from .td_error import TDError
 
     return TDError(
@@ -33,41 +33,40 @@ def _td_error(config: WeightingConfig, seed: int, num_heads: int) -> Weighting:
         terminal=config.terminal,
         normalize=config.normalize,
         scope=config.scope,
-        num_heads=num_heads,
     )
 
 
-def _reference_excess(config: WeightingConfig, seed: int, num_heads: int) -> Weighting:
+def _reference_excess(config: WeightingConfig, seed: int) -> Weighting:
     from .reference_excess import ReferenceExcess
 
     return ReferenceExcess(ratio=config.ratio, scope=config.scope, softness=config.softness)
 
 
-def _column(config: WeightingConfig, seed: int, num_heads: int) -> Weighting:
+def _column(config: WeightingConfig, seed: int) -> Weighting:
     from .column import Column
 
     return Column(normalize=config.normalize, scope=config.scope)
 
 
-def _own_probability(config: WeightingConfig, seed: int, num_heads: int) -> Weighting:
+def _own_probability(config: WeightingConfig, seed: int) -> Weighting:
     from .own_probability import OwnProbability
 
     return OwnProbability(normalize=config.normalize, scope=config.scope)
 
 
-def _correct_only(config: WeightingConfig, seed: int, num_heads: int) -> Weighting:
+def _correct_only(config: WeightingConfig, seed: int) -> Weighting:
     from .correct_only import CorrectOnly
 
     return CorrectOnly(normalize=config.normalize, scope=config.scope)
 
 
-def _random_tokens(config: WeightingConfig, seed: int, num_heads: int) -> Weighting:
+def _random_tokens(config: WeightingConfig, seed: int) -> Weighting:
     from .controls import RandomTokens
 
     return RandomTokens(ratio=config.ratio, scope=config.scope, seed=seed)
 
 
-_KINDS: dict[str, Callable[[WeightingConfig, int, int], Weighting]] = {
+_KINDS: dict[str, Callable[[WeightingConfig, int], Weighting]] = {
     "uniform": _uniform,
     "td_error": _td_error,
     "reference_excess": _reference_excess,

@@ -39,7 +39,7 @@ class _Control(Weighting):
         self.needs = inner.needs | {"example_n"}
 
     def _inner(self, tokens: FlatTokens) -> tuple[Tensor, Metrics]:
-        self.inner.step = self.step
+        self.inner.step, self.inner.num_heads = self.step, self.num_heads
         weights, metrics = self.inner(tokens)
         return (torch.ones(len(tokens)) if weights is None else weights), metrics
 

@@ -94,10 +94,9 @@ class TDError(Weighting):
         terminal: Literal["sequence", "horizon"] = "sequence",
         normalize: bool = False,
         scope: Scope = "micro_batch",
-        num_heads: int = 1,
     ) -> None:
         self.gamma, self.decay, self.temperature, self.clip = gamma, gamma * gae_lambda, temperature, clip
-        self.terminal, self.normalize, self.num_heads = terminal, normalize, num_heads
+        self.terminal, self.normalize = terminal, normalize
         self.pool = Pool(scope)
         self.needs = frozenset({"before_n", "after_n", "reward_n"})
 

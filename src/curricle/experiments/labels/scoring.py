@@ -172,9 +172,7 @@ def _one_label_a_row(data: DataConfig) -> DataConfig:
 def saved_model(name: str, config: DifficultyConfig, like: ModelConfig | None = None) -> ModelConfig:
     """A model folder, a name on the hub, a toy model, or a run of ours whose model was trained whole. `like` is how a
     recipe loads it."""
-    run = run_folder(Path(name)) if Path(name).is_dir() else None
-    if run is not None:
-        name = _whole(run)
+    name = trained_folder(name)
     if name.startswith("nano:"):
         raise ModelError(f"{name} is made for a recipe; difficulty needs two models that are saved")
     how = {"name_or_path": name, "dtype": config.dtype}
@@ -182,6 +180,12 @@ def saved_model(name: str, config: DifficultyConfig, like: ModelConfig | None = 
         return place_base(ModelConfig.model_validate(how))
     without: dict[str, Any] = {"adapter": None, "lora_gen": None, "quantization": None, "pad_token": None}
     return place_base(like.model_copy(update=how | without | {"shape": {}}))
+
+
+def trained_folder(name: str) -> str:
+    """Of a run its model, where it was trained whole; any other name as it is."""
+    run = run_folder(Path(name)) if Path(name).is_dir() else None
+    return name if run is None else _whole(run)
 
 
 def _whole(run: Path) -> str:
