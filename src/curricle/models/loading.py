@@ -168,12 +168,14 @@ def check_weights(config: ModelConfig) -> None:
 def _saved_model(config: ModelConfig, attn: str | None) -> Any:
     from transformers import AutoModelForCausalLM
 
+    from .conversion.artifact import verify_files
     from .mtp.making import model_with_heads
     from .value_head import expected_by_us, load_value_head
 
     quantization = _quantization(config)
     _check_folder(config.name_or_path, ("config.json",), "config")
     check_weights(config)
+    verify_files(Path(config.name_or_path).expanduser())
     _register(attn)
     with _one_line(config, "model"), expected_by_us():
         model: Any = AutoModelForCausalLM.from_pretrained(
@@ -251,8 +253,8 @@ def _check_folder(name: str, one_of: tuple[str, ...], what: str) -> None:
 def _instead(folder: Path) -> str:
     if (folder / "adapter_config.json").exists():
         return "it is an adapter; `curricle export` merges one into a whole model"
-    if any(folder.glob("*.bin")):
-        return "it has .bin weights, which are pickles and not opened; save them again as safetensors"
+    if any(folder.glob("*.bin")) or any(folder.glob("consolidated*.pth")):
+        return "its weights are pickles and not opened; `curricle model convert` makes safetensors of them"
     held = sorted(path.name for path in folder.iterdir())[:6]
     return f"it holds {', '.join(held)}" if held else "it is empty"
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from curricle.errors import ModelError
+from curricle.models.config import ModelConfig
 from curricle.models.conversion import Target, convert, inspect_model, verify_model
+from curricle.models.loading import load_model
 from models.conversion.files import llama, write_folder, write_llama2c, write_meta, write_tokenizer_bin
 
 
@@ -96,3 +99,27 @@ def test_a_damaged_file_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be read"):
         verify_model(source)
     torch.save({}, source / "pytorch_model.bin")
+
+
+def test_a_value_head_beside_the_model_is_no_mistake_and_not_taken_along(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from curricle.models.value_head import add_value_head
+
+    model = llama()
+    add_value_head(model, "linear")
+    source = write_folder(tmp_path / "source", model)
+    verify_model(source)
+    convert(source, tmp_path / "out")
+    assert "left out: value_head." in capsys.readouterr().err
+    assert not [name for name in load_file(tmp_path / "out" / "model.safetensors") if "value_head" in name]
+
+
+def test_a_folder_with_metadata_is_verified_when_it_is_loaded(tmp_path: Path) -> None:
+    convert(write_folder(tmp_path / "source", llama()), tmp_path / "out")
+    config = ModelConfig(name_or_path=str(tmp_path / "out"))
+    load_model(config)
+    weights = tmp_path / "out" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    with pytest.raises(ModelError, match=r"model\.safetensors has SHA256 .* damaged or changed"):
+        load_model(config)

@@ -73,12 +73,17 @@ def convert(
 
     target, output = target or Target(), new_folder(output, source, force)
     read = read_source(Path(source), None if tokenizer is None else Path(tokenizer), torch_dtype(target.dtype))
-    if read.left_out:
-        say(f"left out: {', '.join(read.left_out)}, which are no part of a plain model")
+    say_left_out(read)
     checks = prove(read, target.check_text)
     model, checks["logits"] = _with_heads(read, target, checks["logits"])
     about = {"source": {**source_of(Path(source), read), **({"origin": origin} if origin else {})}, "checks": checks}
     return write(output, model, read.tokenizer, about)
+
+
+def say_left_out(read: Source) -> None:
+    """Nothing goes without a word."""
+    if read.left_out:
+        say(f"left out: {', '.join(read.left_out)}; a value head stands beside a model and is learned anew")
 
 
 def prove(source: Source, check_text: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import ModelError
 from ...runtime.quiet import calm_libraries
-from .converting import Dtype, Written, heads_of, new_folder, source_of, torch_dtype, write
+from .converting import Dtype, Written, heads_of, new_folder, say_left_out, source_of, torch_dtype, write
 
 LAYER = re.compile(r"^model\.layers\.(\d+)\.(.*)$")
 
@@ -33,6 +33,7 @@ def slice_model(
 
     output = new_folder(output, source, force)
     read = read_source(Path(source), None, torch_dtype(dtype))
+    say_left_out(read)
     model = read.model
     kept = _chosen(layers, model.config.get_text_config().num_hidden_layers)
     if heads_of(model) > 1 and getattr(model.config, "kind", "") == "parallel" and len(kept) < 2:

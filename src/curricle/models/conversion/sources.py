@@ -126,6 +126,7 @@ def read_model(folder: Path, dtype: torch.dtype | None = None) -> tuple[Any, tup
 
     from ..config import ModelConfig
     from ..loading import check_weights, model_settings
+    from ..value_head import expected_by_us
 
     config = ModelConfig(name_or_path=str(folder))
     settings = model_settings(config)
@@ -141,9 +142,9 @@ def read_model(folder: Path, dtype: torch.dtype | None = None) -> tuple[Any, tup
 
     try:
         loader: Any = AutoModelForCausalLM
-        model, report = loader.from_pretrained(
-            folder, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
-        )
+        asked = {"output_loading_info": True, "ignore_mismatched_sizes": True, "use_safetensors": True}
+        with expected_by_us():
+            model, report = loader.from_pretrained(folder, dtype=dtype or "auto", **asked)
     except SafetensorError as error:
         raise ModelError(f"the weights of {folder} cannot be read: {error}") from error
     return model.eval(), _complete(str(folder), report)
