@@ -14,6 +14,8 @@ from ..runtime.progress import say
 from ..runtime.ranks import barrier, is_main
 from ..training.arguments import Length
 from ..weighting.build import build_weighting
+from .chain import started
+from .critic import check_critic, head_to_make, spread
 from .generator import attach, check_cloud, untrained
 from .layering import make_depth
 from .material import Material, half_of, rows_of, run_length
@@ -44,6 +46,8 @@ def look_ahead(material: Material, seed: int, folder: str | Path) -> None:
     refuse_too_few(material, seed)
     if material.settings.generator is not None:
         check_cloud(material.settings.generator)
+    if material.settings.critic is not None:
+        check_critic(material)
     rehearse(_arguments(material, seed, folder, Length(1, 1)))
 
 
@@ -59,7 +63,7 @@ def _arguments(material: Material, seed: int, folder: str | Path, length: Length
         seed=seed,
         evaluates=material.eval is not None,
         length=length,
-        distributed=settings.distributed,
+        distributed=spread(settings),
     )
 
 
@@ -84,10 +88,13 @@ def make_model(material: Material, seed: int, folder: str | Path) -> Any:
     from ..models.loading import load_model, refuse_prompt_learning
     from ..models.probe import verify_packing
 
-    config, choice = material.settings.model, choose(material)
+    choice = choose(material)
+    config = started(material.settings.model, Path(folder))
     if config.nano_type and (config.adapter or material.settings.generator) is not None:
         config = _saved_base(config, material, seed, Path(folder) / "base")
-    model: Any = load_model(config, attn=choice.name, tokenizer=material.tokenizer, seed=seed)
+    model: Any = load_model(
+        config, attn=choice.name, tokenizer=material.tokenizer, seed=seed, value_head=head_to_make(material.settings)
+    )
     refuse_prompt_learning(model)
     settings = material.settings
     device = rank_device(bool(settings.training.get("use_cpu")))
@@ -127,6 +134,7 @@ def make_trainer(material: Material, model: Any, seed: int, folder: str | Path) 
         "weighting": build_weighting(settings.weighting, seed),
         "reference_losses": reference.loss_t if (reference := reference_losses(material, seed, folder)) else None,
         "depth": make_depth(material, order),
+        "critic": settings.critic,
     }
     return _trainer_class(settings)(
         model=model,
@@ -168,10 +176,12 @@ def load_saved(material: Material, seed: int, folder: str | Path) -> Any:
     nothing has the model it started from, without the adapter that nothing has trained."""
     from peft import PeftModel
 
+    from ..models.value_head import match_head
+
     if material.settings.trainer == "none":
         return make_model(untrained(material), seed, folder)
     settings, model_folder = material.settings, Path(folder) / "model"
-    config = settings.model.model_copy(update={"name_or_path": str(model_folder), "shape": {}})
+    config = settings.model.model_copy(update={"name_or_path": str(model_folder), "shape": {}, "from_arm": None})
     if settings.model.adapter is None and settings.generator is None:
         return make_model(replace(material, settings=settings.model_copy(update={"model": config})), seed, folder)
     base = untrained(material)
@@ -182,4 +192,5 @@ def load_saved(material: Material, seed: int, folder: str | Path) -> Any:
     model = make_model(base, seed, folder)
     if settings.generator is not None:
         return attach(material, model, seed, model_folder)
+    match_head(model, model_folder)
     return PeftModel.from_pretrained(model, model_folder)

@@ -17,6 +17,7 @@ from ..training.averaging import average_into
 from ..training.checkpoints import whole_or_removed
 from ..training.monitors import forget_peak, peak_memory_bytes
 from .assemble import make_model, make_trainer
+from .chain import charged
 from .environment import git_revision, versions
 from .material import Material
 from .ordering import label_flops
@@ -37,7 +38,8 @@ def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str
     checkpoints = to_average(arm.settings, trainer)
     save_model(trainer, folder / "model", checkpoints)
     last = trainer.monitor.last
-    return _about_run(arm, material, seed, model, reference.flops if reference else 0.0) | {
+    beforehand = charged(material.settings.model, folder) + (reference.flops if reference else 0.0)
+    return _about_run(arm, material, seed, model, beforehand) | {
         "steps": trainer.state.global_step,
         "tokens": last["tokens"],
         "supervised_tokens": last["supervised_tokens"],
@@ -59,7 +61,8 @@ def untouched_run(arm: Arm, material: Material, seed: int) -> dict[str, Any]:
 
 
 def _about_run(arm: Arm, material: Material, seed: int, model: Any, beforehand: float = 0.0) -> dict[str, Any]:
-    """What a result was made of; a reference model's pass over the rows is charged like labels."""
+    """What a result was made of; a reference model's pass over the rows, and the arm that this one starts from, are
+    charged like labels."""
     return {
         "arm": arm.name,
         "seed": seed,

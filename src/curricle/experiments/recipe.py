@@ -18,6 +18,7 @@ from ..models.config import LoraGenConfig, ModelConfig
 from ..runtime.config import Section
 from ..training.arguments import complete, problems
 from ..training.config import DistributedConfig, SelectionConfig
+from ..training.critic_config import CriticConfig
 from ..weighting.config import WeightingConfig
 from .comparison.config import CheckConfig, ComparisonConfig
 
@@ -64,6 +65,8 @@ class Settings(Section):
     """How labels are made for a curriculum that asks for them; docs/difficulty.md."""
     weighting: WeightingConfig = WeightingConfig()
     """Which token weighs how much."""
+    critic: CriticConfig | None = None
+    """A value head that learns, from the rows' rewards, what comes of each state; docs/critic.md."""
     trainer: Literal["hf", "trl", "none"] = "hf"
     """The trainer underneath: transformers.Trainer (hf) or trl.SFTTrainer (trl); both train the same way. With `none`
     the model is measured as it is: the untouched base as an arm."""
@@ -114,6 +117,7 @@ class Settings(Section):
         when = self.training.get("eval_strategy")
         self._labels_differ()
         self._lora_gen_fits()
+        self._critic_fits()
         if self.data.eval is None:
             if when not in (None, "no"):
                 raise _wrong(("training", "eval_strategy"), f"is {when}, but there is no `data.eval` to evaluate on")
@@ -170,6 +174,15 @@ class Settings(Section):
                 raise _wrong(("evaluation", place, "metric"), message)
         if self.selection.metric not in (None, "loss"):
             raise _wrong(("selection", "metric"), f"is {self.selection.metric}; with `model.lora_gen` it is loss")
+
+    def _critic_fits(self) -> None:
+        if self.critic is None or self.trainer == "none":
+            return
+        if self.generator is not None:
+            raise _wrong(("critic",), "does not go with `model.lora_gen`; leave one of them out, or set it to null")
+        if self.data.reward_field is None:
+            message = "needs to know which rows are good; name the column that says so in `data.reward_field`"
+            raise _wrong(("critic",), message)
 
     def _labels_differ(self) -> None:
         labels = [entry.label for entry in self.evaluation]

@@ -23,6 +23,7 @@ from ..runtime.config import Section
 from ..runtime.fingerprint import fingerprint
 from ..runtime.progress import say
 from .arms import below, expand
+from .chain import in_order, with_starts
 from .comparison.config import CheckConfig, ComparisonConfig
 from .document import KeyPath, Place, Places, Tree, as_written, dotted, read_document, write_document
 from .keys import hint, section_keys
@@ -52,6 +53,8 @@ class Arm:
     hash: str
     """Names what the training depends on; neither the arm's name, nor other arms, nor seeds, nor what is measured
     afterwards go into it."""
+    start: str | None = None
+    """The same of the arm whose model this one starts from."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +76,26 @@ class Experiment:
         return Path("runs") / self.name
 
     def select(self, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> Experiment:
-        """Only these arms; these seeds in place of the recipe's."""
+        """Only these arms, with those that they start from; these seeds in place of the recipe's."""
         chosen = self.arms
         if arms is not None:
             for name in arms:
                 if name not in self.arms:
                     raise RecipeError(f"the recipe has no arm `{name}`; {nearest(name, self.arms)}")
-            chosen = {name: arm for name, arm in self.arms.items() if name in arms}
+            wanted = with_starts(arms, self._settings())
+            chosen = {name: arm for name, arm in self.arms.items() if name in wanted}
         if seeds is not None and (len(set(seeds)) != max(1, len(seeds)) or min(seeds) < 0 or max(seeds) > MAX_SEED):
             raise RecipeError(f"seeds are different whole numbers from 0 on, {MAX_SEED} at most; found {list(seeds)}")
         if not chosen:
             raise RecipeError(f"no arm was named; the recipe has {', '.join(self.arms)}")
         return replace(self, arms=chosen, seeds=self.seeds if seeds is None else tuple(seeds))
+
+    def in_order(self) -> list[Arm]:
+        """The arms, each after the one whose model it starts from."""
+        return [self.arms[name] for name in in_order(self._settings())]
+
+    def _settings(self) -> dict[str, Settings]:
+        return {name: arm.settings for name, arm in self.arms.items()}
 
     def parsed_checks(self) -> list[Check]:
         """The recipe's checks, read; a figure or an arm that nothing will give is refused."""
@@ -137,10 +148,16 @@ def resolve(recipe: AnyRecipe, overrides: Sequence[str] = ()) -> Experiment:
     for name, changes in whole.presets.items():
         if name not in whole.preset:  # those that are asked for are part of the base
             check(Settings, overlay(shared, changes), {**places, **below(places, ("presets", name))})
-    arms = {}
-    for name, changes, written in expand(tree, places):
-        settings = check(Settings, overlay(shared, changes), {**places, **written})
-        arms[name] = Arm(name, _ready(settings), changes, training_hash(settings))
+    variants = {
+        name: (check(Settings, overlay(shared, changes), {**places, **written}), changes)
+        for name, changes, written in expand(tree, places)
+    }
+    arms: dict[str, Arm] = {}
+    for name in in_order({name: settings for name, (settings, _) in variants.items()}):
+        settings, changes = variants[name]
+        start = None if settings.model.from_arm is None else arms[settings.model.from_arm].hash
+        arms[name] = Arm(name, _ready(settings), changes, training_hash(settings, start), start)
+    arms = {name: arms[name] for name in variants}  # as they are written
     seeds = tuple(whole.seeds or [whole.seed])
     checks = tuple(CheckConfig(check=line) if isinstance(line, str) else line for line in whole.checks)
     if whole.comparison.base not in (None, *arms):
@@ -152,10 +169,10 @@ def resolve(recipe: AnyRecipe, overrides: Sequence[str] = ()) -> Experiment:
     return found
 
 
-def training_hash(settings: Settings) -> str:
+def training_hash(settings: Settings, start: str | None = None) -> str:
     """A metric may be added to a finished run, so measuring counts only where it chooses the checkpoint, and how labels
     are made only where the run goes by them. How processes share the work changes no row of a step; how many the batch
-    is written for does."""
+    is written for does. `start`: the hash of the arm whose model it starts from."""
     shaping = settings.model_dump(mode="json", exclude={"evaluation", "generation", "difficulty", "distributed"})
     shaping["world_size"] = settings.distributed.world_size
     if settings.makes_labels:
@@ -169,6 +186,8 @@ def training_hash(settings: Settings) -> str:
             if settings.selection.metric in entry.figures()
         ]
         shaping["generation"] = settings.generation.model_dump(mode="json")
+    if start is not None:
+        shaping["start"] = start
     return fingerprint(shaping)
 
 
@@ -186,7 +205,7 @@ def same_training(held: Mapping[str, Any], arm: Arm) -> bool:
         # Named afterwards, it says what the run had, so that it can go on with another number of processes.
         spread = spread.model_copy(update={"world_size": held.get("world_size")})
         before = before.model_copy(update={"distributed": spread})
-    return training_hash(before) == training_hash(arm.settings)
+    return training_hash(before, held.get("start")) == training_hash(arm.settings, arm.start)
 
 
 def measuring_hash(settings: Settings) -> str:

@@ -104,7 +104,7 @@ def _carry_out(
     with hold(folder):
         jobs = [
             _job(folder / arm.name / f"seed-{seed}", arm, seed, force, measure)
-            for arm in asked.arms.values()
+            for arm in asked.in_order()
             for seed in asked.seeds
         ]
         materials = _look_ahead(whole, jobs, force)
@@ -210,7 +210,12 @@ def _one(job: _Job, material: Material | None) -> RunResult:
     from .one import about_rows, train_run, untouched_run
 
     if is_main():  # of a finished run too: it is measured by the `evaluation` and `generation` of now
-        about = {"arm": arm.name, "hash": arm.hash, "settings": arm.settings.model_dump(mode="json")}
+        about = {
+            "arm": arm.name,
+            "hash": arm.hash,
+            "start": arm.start,
+            "settings": arm.settings.model_dump(mode="json"),
+        }
         begun = read_json(folder / "arm.json") if (folder / "arm.json").exists() else {}
         about["world_size"] = begun.get("world_size", world_size())  # what a step's rows were dealt out to at first
         write_json(folder / "arm.json", about)

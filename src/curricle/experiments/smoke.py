@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -38,9 +39,14 @@ class Smoke:
 
 def smoke_experiment(experiment: Experiment) -> Smoke:
     """Each arm with its first seed, in a folder that is thrown away."""
-    return Smoke(
-        experiment.name, [_try(arm, experiment.seeds[0], experiment.folder) for arm in experiment.arms.values()]
-    )
+    seed, rows = experiment.seeds[0], []
+    started = {arm.settings.model.from_arm for arm in experiment.arms.values()}
+    with _scratch() as scratch:
+        for arm in experiment.in_order():
+            rows.append(_try(arm, seed, experiment.folder, scratch / arm.name / f"seed-{seed}"))
+            if arm.name not in started and is_main():
+                shutil.rmtree(scratch / arm.name)
+    return Smoke(experiment.name, rows)
 
 
 @contextmanager
@@ -53,7 +59,7 @@ def _scratch() -> Iterator[Path]:
 
 
 @calm_libraries()
-def _try(arm: Arm, seed: int, runs: Path) -> dict[str, Any]:
+def _try(arm: Arm, seed: int, runs: Path, folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     brief = arm.settings.training | {"max_steps": 1, "save_steps": 1, "save_strategy": "steps", "report_to": "none"}
     if arm.settings.data.eval is not None:
@@ -61,17 +67,19 @@ def _try(arm: Arm, seed: int, runs: Path) -> dict[str, Any]:
     once = arm.settings.selection.model_copy(update={"average": None})  # two checkpoints are all that there will be
     short = arm.settings.model_copy(update={"training": brief, "selection": once})
     material = gather(short)
-    with _scratch() as folder:
-        material = tried(material, request(short, runs), folder)
-        look_ahead(material, seed, folder)
-        for steps in (1, 2):  # the second goes on from the first one's checkpoint
-            say(f"smoke {arm.name}: step {steps}")
-            short.training["max_steps"] = steps
-            model = make_model(material, seed, folder)
-            trainer = make_trainer(material, model, seed, folder)
-            trainer.train(resume_from_checkpoint=True)
-        save_model(trainer, folder / "model", checkpoints(folder) if arm.settings.selection.average else ())
-        measured = measure_run(material, seed, folder) if material.eval is not None else {}
+    if is_main():
+        folder.mkdir(parents=True)
+    barrier()
+    material = tried(material, request(short, runs), folder)
+    look_ahead(material, seed, folder)
+    for steps in (1, 2):  # the second goes on from the first one's checkpoint
+        say(f"smoke {arm.name}: step {steps}")
+        short.training["max_steps"] = steps
+        model = make_model(material, seed, folder)
+        trainer = make_trainer(material, model, seed, folder)
+        trainer.train(resume_from_checkpoint=True)
+    save_model(trainer, folder / "model", checkpoints(folder) if arm.settings.selection.average else ())
+    measured = measure_run(material, seed, folder) if material.eval is not None else {}
     return {
         "arm": arm.name,
         "loss": trainer.monitor.last["loss"],

@@ -101,6 +101,9 @@ class ModelConfig(Section):
     """Precision of the weights in memory; `auto` takes what was saved. Compute precision is `training.bf16`."""
     attn_implementation: str = "auto"
     """`auto` chooses and verifies; or a name transformers knows: sdpa, eager, flash_attention_2, flex_attention, ..."""
+    from_arm: str | None = None
+    """Start from the model that this arm of the recipe trains with the same seed; the rest of the section is the same
+    for both."""
     adapter: AdapterConfig | None = None
     """Train LoRA factors instead of the weights."""
     lora_gen: LoraGenConfig | None = None

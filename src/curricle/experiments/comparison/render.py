@@ -127,7 +127,7 @@ def _compute(comparison: Comparison) -> list[Row]:
             "tokens": f"{each.tokens:,.0f}",
             "repeats": f"{each.repeats:,.0f}",
             "FLOPs": _flops(each.train_flops),
-            "for labels": _flops(each.label_flops),
+            "beforehand": _flops(each.label_flops),
             "of base": _ratio(each, base),
             "seconds": f"{each.seconds:.4g}",
             "tokens/s": f"{each.tokens_per_second:,.0f}",

@@ -87,7 +87,7 @@ class Compute:
     train_flops: float | None
     """By formula (docs/comparison.md); None when a run did not say how large its model is."""
     label_flops: float
-    """What labels, scores and searches cost that only this arm needs."""
+    """What labels, scores, searches and the arm that it starts from cost."""
     seconds: float
     tokens_per_second: float
     peak_memory_bytes: float

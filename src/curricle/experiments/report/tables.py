@@ -48,7 +48,7 @@ def arm_lines(comparison: Comparison) -> list[str]:
 
 def compute_table(comparison: Comparison) -> Table:
     head = [
-        *("arm", "steps", "tokens", "learned tokens", "epochs", "repeats", "training FLOPs", "label FLOPs"),
+        *("arm", "steps", "tokens", "learned tokens", "epochs", "repeats", "training FLOPs", "FLOPs beforehand"),
         *("time", "tokens/s", "peak memory"),
     ]
     rows = [

@@ -1,0 +1,95 @@
+"""Arms that start from another arm's model."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import curricle
+from curricle.errors import RecipeError
+from curricle.experiments.comparison.compute import train_flops
+from curricle.experiments.overrides import overlay
+from curricle.experiments.resolve import resolve
+from curricle.runtime.files import read_json
+
+RECIPE: dict[str, Any] = {
+    "name": "chain",
+    "model": {
+        "name_or_path": "nano:llama",
+        "shape": {"vocab_size": 300, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1},
+    },
+    "data": {"train": "toy:dialogue#20", "eval": "toy:dialogue-eval#4", "format": "dialogue", "max_length": 512},
+    "training": {"max_steps": 2, "per_device_train_batch_size": 1, "learning_rate": 0.01, "use_cpu": True},
+    "evaluation": [{"metric": "loss"}],
+    "arms": {
+        "second": {"model": {"from_arm": "first"}, "training": {"learning_rate": 0.0}},
+        "first": {},
+        "other": {"training": {"max_steps": 1}},
+    },
+}
+
+
+def with_arms(**arms: dict[str, Any]) -> dict[str, Any]:
+    return overlay(deepcopy(RECIPE), {"arms": arms})  # type: ignore[no-any-return]
+
+
+def test_arms_are_carried_out_after_those_they_start_from_and_shown_as_written() -> None:
+    found = resolve(RECIPE)
+    assert list(found.arms) == ["second", "first", "other"]
+    assert [arm.name for arm in found.in_order()] == ["first", "second", "other"]
+    assert list(found.select(["second"]).arms) == ["second", "first"]
+    assert list(found.select(["other"]).arms) == ["other"]
+
+
+def test_another_start_is_another_training() -> None:
+    one, other = resolve(RECIPE), resolve(with_arms(first={"training": {"learning_rate": 0.02}}))
+    assert one.arms["second"].start == one.arms["first"].hash
+    assert one.arms["second"].hash != other.arms["second"].hash
+    assert one.arms["other"].hash == other.arms["other"].hash
+    assert resolve(one.tree()).arms["second"].hash == one.arms["second"].hash
+
+
+@pytest.mark.parametrize(
+    ("arms", "said"),
+    [
+        ({"second": {"model": {"from_arm": "frist"}}}, "arm `second`: `model.from_arm` is frist.*did you mean `first`"),
+        ({"first": {"model": {"from_arm": "second"}}}, "goes in a circle: second -> first -> second"),
+        ({"first": {"model": {"adapter": {"lora_r": 2}}}}, "trains an adapter and not a whole model"),
+        ({"first": {"trainer": "none"}}, "`first`, which trains nothing"),
+        ({"first": {"model": {"shape": {"hidden_size": 32}}}}, "`model.shape` is .* and theirs is"),
+    ],
+)
+def test_what_cannot_be_started_from(arms: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError, match=said) as error:
+        resolve(with_arms(**arms))
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_starts_from_the_weights_that_the_other_arm_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CURRICLE_CACHE", str(tmp_path / "cache"))
+    result = curricle.run(RECIPE, arms=["second"], seeds=[3])
+    first, second = (load_file(f"runs/chain/{arm}/seed-3/model/model.safetensors") for arm in ("first", "second"))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    books = {arm: read_json(f"runs/chain/{arm}/seed-3/results.json") for arm in ("first", "second")}
+    assert books["first"]["label_flops"] == 0
+    assert books["second"]["label_flops"] == train_flops(books["first"]) > 0
+    assert "beforehand" in str(result)
+    metrics = curricle.evaluate("runs/chain/second/seed-3", metrics=["loss"]).as_dict()["metrics"]
+    assert metrics["loss"] == pytest.approx(books["first"]["metrics"]["loss"])
+    assert "finished before" in (curricle.run(RECIPE, arms=["second"], seeds=[3]), capsys.readouterr().err)[1]
+
+
+def test_smoke_tries_a_chain() -> None:
+    assert [row["arm"] for row in curricle.run(RECIPE, arms=["second"], seeds=[0], smoke=True).rows] == [
+        "first",
+        "second",
+    ]
