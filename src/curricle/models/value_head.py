@@ -169,6 +169,13 @@ def load_value_head(model: nn.Module, folder: str | Path) -> ValueHead | None:
     return head
 
 
+def match_head(model: nn.Module, adapter: str | Path) -> None:
+    """Give a model the place for the head that a saved adapter brings, before the adapter is put on it."""
+    kind = saved_kind(adapter)
+    if kind is not None and not has_value_head(model):
+        add_value_head(model, kind)
+
+
 def _saved(folder: Path) -> dict[str, Path]:
     """The tensors of a head in a folder of safetensors, each with its file."""
     from safetensors import safe_open

@@ -26,12 +26,14 @@ from torch.nn.functional import cosine_similarity
 from ..data.rows import Rows
 from ..data.table import TokenTable
 from ..errors import DataError, ModelError, RecipeError, TrainingError
-from ..losses.flat import FlatTokens, Metrics, Weigh, keep_mask
+from ..losses.flat import FlatTokens, Metrics, keep_mask
 from ..losses.values import num_clipped, value_losses
+from ..models.attention import for_model
 from ..models.head import Supervised
 from ..models.likelihood import state_values_of
 from ..models.value_head import NAME, ValueHead, ValueTap, add_value_head, has_value_head, read_states, value_head_of
 from ..runtime.progress import say
+from ..weighting.base import Weighting
 from ..weighting.td_error import advantages, td_errors
 from .critic_config import CriticConfig
 from .critic_metrics import MOMENTS, Moments, judge_values
@@ -59,7 +61,7 @@ class Critic:
 
     # ---- one micro batch --------------------------------------------------------------------------------------------
 
-    def losses(self, measure: Callable[[Weigh], Supervised], labels_bt: Tensor, weighting: Weigh) -> Supervised:
+    def losses(self, measure: Callable[[Weighting], Supervised], labels_bt: Tensor, weighting: Weighting) -> Supervised:
         """What `measure` gives with this weighting, the critic's loss added. It must run the model once."""
         seeing = _Seeing(self, weighting, labels_bt)
         with self.tap.working():
@@ -113,9 +115,10 @@ class Critic:
 
     # ---- measured ---------------------------------------------------------------------------------------------------
 
-    def begin(self, model: nn.Module, inputs: dict[str, Any], labels_bt: Tensor) -> None:
+    def begin(self, model: nn.Module, batch: dict[str, Any]) -> None:
         """Remember the states of a few tokens, as they are before the first step: what drift is measured from."""
-        self._before = {"inputs": inputs, "keep_bt": keep_mask(labels_bt)}
+        inputs = dict(batch)
+        self._before = {"keep_bt": keep_mask(inputs.pop("labels")), "inputs": inputs}
         self._before["state_nh"] = self._states(model)
 
     def measured(self, model: nn.Module, table: TokenTable, rows: Rows, batch_size: int) -> dict[str, float]:
@@ -135,18 +138,22 @@ class Critic:
         given = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self._before["inputs"].items()}
         model.eval()
         try:
-            state_bth = read_states(model, given, self.tap).state_bth
+            with for_model(given) as inputs:
+                state_bth = read_states(model, inputs, self.tap).state_bth
         finally:
             model.train(training)
         assert state_bth is not None
         return state_bth[self._before["keep_bt"].to(device)].double().cpu()
 
 
-class _Seeing:
+class _Seeing(Weighting):
     """A weighting that sees the critic's values in the table; in stage pretrain nobody needs its weights."""
 
-    def __init__(self, critic: Critic, weighting: Weigh, labels_bt: Tensor) -> None:
+    name = "critic"
+
+    def __init__(self, critic: Critic, weighting: Weighting, labels_bt: Tensor) -> None:
         self.critic, self.weighting = critic, weighting
+        self.needs = weighting.needs | {"reward_n"}
         # Of no use beforehand: then no gradient of the token loss is made, which nobody asks for.
         self.known_beforehand = weighting.known_beforehand and not critic.config.pretrains
         self.places_n = keep_mask(labels_bt).flatten().nonzero().squeeze(1)

@@ -29,7 +29,7 @@ from ..data.table import TokenTable
 from ..errors import Interrupted, RecipeError, RunError, TrainingError
 from ..losses.reduction import count_supervised, reduce_loss
 from ..models.attention import for_model
-from ..models.head import HeadTap, supervised_losses, verify_head
+from ..models.head import HeadTap, Supervised, supervised_losses, verify_head
 from ..models.probe import verify_packing
 from ..runtime.progress import say
 from ..runtime.ranks import world_size
@@ -37,7 +37,9 @@ from ..weighting.base import Uniform, Weighting
 from . import checkpoints, host
 from .batches import OrderedBatches, as_loader, plan_steps
 from .books import StepBooks, num_tokens
-from .columns import RowColumns
+from .columns import OF_VALUES, RowColumns
+from .critic import Critic
+from .critic_config import CriticConfig
 from .depth import LayerDial
 from .fit import fit_batch
 from .heads import StepHeads, head_losses
@@ -78,6 +80,7 @@ class CurricleMixin(AnyRanks):
         weighting: Weighting | None = None,
         reference_losses: npt.NDArray[np.float32] | None = None,
         depth: Depth | None = None,
+        critic: CriticConfig | None = None,
         eval_extras: Callable[[nn.Module], dict[str, float]] | None = None,
         patience: Patience | None = None,
         **kwargs: Any,
@@ -89,6 +92,8 @@ class CurricleMixin(AnyRanks):
         if self.weighting.needs and not self.our_rows:
             raise RecipeError(f"weighting {self.weighting.name} goes by what rows bring: give rows=Rows()")
         self.depth = depth or Depth()
+        if critic is not None and not self.our_rows:
+            raise RecipeError("a critic goes by the rewards of rows: give a TokenTable that has them")
         self.delegates = host.must_delegate(self, dialled=self.our_rows or weighting is not None or depth is not None)
         self.stop_request = StopRequest()
         self.eval_extras = eval_extras
@@ -108,12 +113,14 @@ class CurricleMixin(AnyRanks):
             raise RecipeError(
                 f"`{type(self.depth).__name__}` gates documents by their place in a table: give rows=Rows()"
             )
-        self.layers = LayerDial(bare, self.depth)
         if self.our_rows:
             host.refuse_unused(kwargs)
             host.prepare_arguments(self.args)
             host.quiet_progress(self)
             self.train_dataset, self.eval_dataset = host.adopt_tables(self, tables)
+        self.critic = None if critic is None else Critic(bare, critic, self.train_dataset)
+        self.layers = LayerDial(bare, self.depth)
+        if self.our_rows:
             self.columns = RowColumns(self.train_dataset, reference_losses)
             self.order, self.rows = order or Order(), rows or Rows(pad_id=self.pad_id)
             self._isolate_documents()
@@ -180,9 +187,14 @@ class CurricleMixin(AnyRanks):
         """The flat table of supervised tokens of one batch: losses, weights and their weighted sum."""
         inputs = dict(inputs)
         labels = inputs.pop("labels")
-        weighting = self.columns.seen_by(self.weighting, examples) if self.our_rows else self.weighting
         with for_model(inputs) as model_inputs:
-            return supervised_losses(model, model_inputs, labels, self.tap, weighting, scales=self.heads.scales)
+
+            def measure(weighting: Weighting) -> Supervised:
+                seen = self.columns.seen_by(weighting, examples) if self.our_rows else weighting
+                return supervised_losses(model, model_inputs, labels, self.tap, seen, scales=self.heads.scales)
+
+            critic = self.critic
+            return measure(self.weighting) if critic is None else critic.losses(measure, labels, self.weighting)
 
     # ---- one step ---------------------------------------------------------------------------------------------------
 
@@ -234,6 +246,8 @@ class CurricleMixin(AnyRanks):
         stop = row.pop("stop")
         if self._logs(step):
             row |= self.layers.moved()
+        if self.critic is not None:
+            self.critic.end_step(row, progress["epoch"])
         self.ticker.step(self.monitor.step(row | progress, self.batches.rows_of_step(step)))
         if stop:
             control.should_save = control.should_training_stop = self._stopped = True
@@ -300,6 +314,8 @@ class CurricleMixin(AnyRanks):
         batch = self.rows.collate(table, [[i] for i in shortest])
         batch.pop("example_ids")
         self._compare(batch)
+        if self.critic is not None:
+            self.critic.begin(self.model, batch)
 
     def _verify_host_batch(self, inputs: dict[str, Any]) -> None:
         """The same on the host's rows: the first row of its first batch."""
@@ -332,7 +348,7 @@ class CurricleMixin(AnyRanks):
             args.max_steps = plan.steps
         host.by_steps(args, plan.steps_per_epoch)
         self._verify()
-        self.columns.check(self.weighting)
+        self.columns.check(self.weighting, others=OF_VALUES if self.critic else frozenset())
         self.weighting.step = -1
         fit_batch(self)
         self.batches = OrderedBatches(table, self.order, self.rows, args)
@@ -356,6 +372,7 @@ class CurricleMixin(AnyRanks):
                 "batches": self.batches.state_dict(),
                 "weighting": self.weighting.state_dict(),
                 "depth": self.depth.state_dict(),
+                "critic": self.critic.state_dict() if self.critic else None,
                 "monitor": self.monitor.state_dict(),
                 "patience": self.patience.state_dict() if self.patience else None,
             }
@@ -372,6 +389,8 @@ class CurricleMixin(AnyRanks):
         self.batches.load_state_dict(state["batches"])
         self.weighting.load_state_dict(state["weighting"])
         self.depth.load_state_dict(state["depth"])
+        if self.critic is not None:
+            self.critic.load_state_dict(state["critic"])
         self.monitor.load_state_dict(state["monitor"], step=state["step"])
         if self.patience and state["patience"]:
             self.patience.load_state_dict(state["patience"])
@@ -385,6 +404,8 @@ class CurricleMixin(AnyRanks):
         if not isinstance(table, TokenTable):
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         measured = heldout_metrics(self.model, table, self.rows, self.tap, self.args.per_device_eval_batch_size)
+        if self.critic is not None:
+            measured |= self.critic.measured(self.model, table, self.rows, self.args.per_device_eval_batch_size)
         if self.eval_extras is not None:
             measured |= self.eval_extras(self.model)
         by_domain = measured.pop("domain_loss")
