@@ -96,7 +96,7 @@ def test_one_head_trains_as_the_plain_model_does_to_the_bit(tmp_path: Path) -> N
         one.config.text_config, attn_implementation=one.config._attn_implementation
     )
     plain.load_state_dict(one.state_dict())
-    settings = {"optim": "adamw_torch", "gradient_accumulation_steps": 2}
+    settings: dict[str, Any] = {"optim": "adamw_torch", "gradient_accumulation_steps": 2}
     trainer(tmp_path / "one", one, **settings).train()
     trainer(tmp_path / "plain", plain, **settings).train()
     assert all(torch.equal(one.state_dict()[name], value) for name, value in plain.state_dict().items())
@@ -116,7 +116,7 @@ def test_only_the_factors_of_an_adapter_move(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_is_the_unbroken_run(tmp_path: Path) -> None:
-    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "optim": "adamw_torch"}
+    settings: dict[str, Any] = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "optim": "adamw_torch"}
     whole = trainer(tmp_path / "whole", mtp(HEADS, attention_dropout=0.1), **settings)
     whole.train()
     second = trainer(tmp_path / "whole", mtp(HEADS, seed=1, attention_dropout=0.1), **settings)
