@@ -90,7 +90,7 @@ def make_model(material: Material, seed: int, folder: str | Path) -> Any:
 
     choice = choose(material)
     config = started(material.settings.model, Path(folder))
-    if config.nano_type and (config.adapter or material.settings.generator) is not None:
+    if _base_is_ours(config) and (config.adapter or material.settings.generator) is not None:
         config = _saved_base(config, material, seed, Path(folder) / "base")
     model: Any = load_model(
         config, attn=choice.name, tokenizer=material.tokenizer, seed=seed, value_head=head_to_make(material.settings)
@@ -108,8 +108,13 @@ def make_model(material: Material, seed: int, folder: str | Path) -> Any:
     return model if settings.generator is None else attach(material, model, seed)
 
 
+def _base_is_ours(config: ModelConfig) -> bool:
+    """Whether what lies below an adapter is made in the run: all of a nano model, or the heads of a loaded one."""
+    return config.nano_type is not None or config.mtp is not None
+
+
 def _saved_base(config: ModelConfig, material: Material, seed: int, folder: Path) -> ModelConfig:
-    """A nano model under an adapter or a generator is saved first: either is of no use without the weights below it.
+    """Such a model under an adapter or a generator is saved first: either is of no use without the weights below it.
     Only the first rank does: on the others transformers writes no weights."""
     from ..models.loading import load_model
 
@@ -185,7 +190,7 @@ def load_saved(material: Material, seed: int, folder: str | Path) -> Any:
     if settings.model.adapter is None and settings.generator is None:
         return make_model(replace(material, settings=settings.model_copy(update={"model": config})), seed, folder)
     base = untrained(material)
-    if settings.model.nano_type:
+    if _base_is_ours(settings.model):
         beside = {"name_or_path": str(Path(folder) / "base"), "shape": {}}
         named = base.settings.model.model_copy(update=beside)
         base = replace(base, settings=base.settings.model_copy(update={"model": named}))

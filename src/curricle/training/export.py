@@ -67,18 +67,14 @@ def _load(folder: Path, dtype: Dtype | None) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from ..models.value_head import expected_by_us, load_value_head, match_head
+    from ..models.mtp.model import MtpForCausalLM  # noqa: F401 (transformers knows it from here on)
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if not (folder / "adapter_config.json").exists():
-        with expected_by_us():
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto")
-        load_value_head(model, folder)
-        return model, tokenizer
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto"), tokenizer
     from peft import PeftModel
 
     base = load_model(_base_of(folder))
-    match_head(base, folder)
     own = base.dtype
     merged: Any = PeftModel.from_pretrained(base.float(), folder).merge_and_unload(safe_merge=True)
     return merged.to(getattr(torch, dtype) if dtype else own), tokenizer
