@@ -68,13 +68,18 @@ def _load(folder: Path, dtype: Dtype | None) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from ..models.mtp.model import MtpForCausalLM  # noqa: F401 (transformers knows it from here on)
+    from ..models.value_head import expected_by_us, load_value_head, match_head
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if not (folder / "adapter_config.json").exists():
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto"), tokenizer
+        with expected_by_us():
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto")
+        load_value_head(model, folder)
+        return model, tokenizer
     from peft import PeftModel
 
     base = load_model(_base_of(folder))
+    match_head(base, folder)
     own = base.dtype
     merged: Any = PeftModel.from_pretrained(base.float(), folder).merge_and_unload(safe_merge=True)
     return merged.to(getattr(torch, dtype) if dtype else own), tokenizer
