@@ -51,7 +51,7 @@ def reference_model(settings: Settings) -> ModelConfig | None:
     config = settings.weighting
     if config.kind != "reference_excess" or config.reference is None or settings.trainer == "none":
         return None
-    whole: dict[str, Any] = dict.fromkeys(("adapter", "lora_gen", "quantization", "pad_token", "revision", "mtp"))
+    whole: dict[str, Any] = dict.fromkeys(("adapter", "lora_gen", "quantization", "pad_token", "revision", "mtp", "from_arm"))
     changes = whole | {"name_or_path": trained_folder(config.reference), "dtype": config.reference_dtype, "shape": {}}
     known = {name: value for name, value in changes.items() if name in ModelConfig.model_fields}
     model = place_base(settings.model.model_copy(update=known))
