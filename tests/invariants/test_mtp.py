@@ -20,7 +20,7 @@ HEADS, LENGTH = 4, 9
 IDS = torch.randint(4, support.VOCAB, (2, LENGTH), generator=torch.Generator().manual_seed(3))
 
 
-def build(kind: str = "parallel", heads: int = HEADS, **shape: Any) -> MtpForCausalLM:
+def build(kind: str = "parallel", heads: int = HEADS, **shape: Any) -> Any:
     """In float64, with weights large enough for every layer to matter."""
     shape = {"num_hidden_layers": 3, "hidden_size": 32, "intermediate_size": 48, **shape}
     torch.manual_seed(0)

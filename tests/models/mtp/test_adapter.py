@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def test_the_sources_checklist(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_trunk_is_what_a_value_head_reads() -> None:
-    model = add_heads(support.model(num_hidden_layers=4), 2)
+    model: Any = add_heads(support.model(num_hidden_layers=4), 2)
     adapter, ids = curricle.MetaLlamaMTPAdapter(model), torch.arange(4, 14).view(2, 5)
     states = adapter.trunk_forward(ids)
     hidden = model.model(input_ids=ids, output_hidden_states=True).hidden_states

@@ -68,7 +68,7 @@ def test_a_micro_model_with_a_vocabulary_of_32000_is_smaller_than_50_megabytes()
     with torch.device("meta"):
         settings = scratch_config(nano_config("llama", 32000, **shape), 4)
         model: Any = AutoModelForCausalLM.from_config(settings, dtype=torch.float16)
-    assert model.get_memory_footprint() < 50e6
+    assert model.get_memory_footprint() == pytest.approx(27.5e6, rel=0.01)
     assert len(model.model.layers) - 1 == 4
 
 

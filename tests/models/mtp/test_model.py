@@ -35,7 +35,7 @@ def plain(kind: str = "llama", attn: str = "sdpa", **shape: Any) -> Any:
     return model.eval()
 
 
-def several(kind: str = "parallel", family: str = "llama", **shape: Any) -> MtpForCausalLM:
+def several(kind: str = "parallel", family: str = "llama", **shape: Any) -> Any:
     model = add_heads(plain(family, **shape), HEADS, kind)  # type: ignore[arg-type]
     torch.manual_seed(5)
     with torch.no_grad():  # heads of their own, so that one taken for another shows
