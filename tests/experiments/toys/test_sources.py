@@ -114,10 +114,18 @@ def test_contest_solutions_and_problems_are_placed_like_other_data() -> None:
     rows, right = toy_rows("contest", 40), toy_rows("contest-easy", 40)
     assert sum(row["is_correct"] for row in rows) == 20
     assert all(row["is_correct"] and row["metadata"]["difficulty"] <= 4 for row in right)
+    mixed = toy_rows("contest-mixed", 40)
+    assert [row["is_correct"] for row in mixed] == [False, True] * 20
+    assert all(row["metadata"]["difficulty"] <= 4 for row in mixed)
+    assert not {row["instruction"] for row in mixed} & {
+        row["instruction"] for row in toy_rows("contest-mixed-eval", 40)
+    }
     placed = place_sources(DataConfig(train="toy:contest#40", eval="toy:contest-eval#8", format="alpaca"))
     assert [example.target for example in read_examples(placed, "train")] == [row["output"] for row in rows]
     problems = find_problems("toy:contest-problems#8")
     asked = {f"{row['instruction']}\n{row['input']}" for row in toy_rows("contest-eval", 8)}
     assert asked <= {problem.prompt for problem in problems.by_id.values()}
+    easy = find_problems("toy:contest-problems-easy#8").by_id.values()
+    assert all(problem.difficulty <= 4 for problem in easy)
     with pytest.raises(RecipeError, match="did you mean `contest-problems`"):
         find_problems("toy:contest-problem")

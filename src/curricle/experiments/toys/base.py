@@ -3,7 +3,8 @@
 Arms and seeds that start from it start from the same real base model: it knows the words, and that details are taken up
 again; it has never seen a summary. It is pretrained by the same trainer as everything else, and lies in the cache as a
 folder in the transformers format, loaded like any other. `toy:cloud` is a larger one, with the same tokenizer, that has
-read the same text for longer: the large model of a difficulty.
+read the same text for longer: the large model of a difficulty. `toy:coder` foresees four tokens, and has read right and
+wrong programs of the embedded contest alike, without being told which is which.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..document import Tree
 from ..recipe import Settings
 from .sources import PREFIX, VERSION, place_sources
 
-BASE, CLOUD = "base", "cloud"
+BASE, CLOUD, CODER = "base", "cloud", "coder"
 _KIND = "toy-base"
 _SEED = 0
 _BASE: Tree = {
@@ -64,10 +65,26 @@ _CLOUD: Tree = {
     "data": _BASE["data"],  # the same rows, and so the same tokenizer
     "training": _BASE["training"] | {"max_steps": 240, "learning_rate": 2.0e-3},
 }
-TOY_MODELS: Mapping[str, Tree] = {BASE: _BASE, CLOUD: _CLOUD}
+_CODER: Tree = {
+    "model": {
+        "name_or_path": "nano:llama",
+        "shape": {
+            "vocab_size": 1024,
+            "hidden_size": 128,
+            "intermediate_size": 352,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 4,
+        },
+        "mtp": {"num_future_tokens": 4},
+    },
+    "data": {"train": f"{PREFIX}contest-mixed#6000", "format": "alpaca", "max_length": 192},
+    "training": _BASE["training"] | {"max_steps": 1000, "max_grad_norm": 8.0, "logging_steps": 100},
+}
+TOY_MODELS: Mapping[str, Tree] = {BASE: _BASE, CLOUD: _CLOUD, CODER: _CODER}
 _SAID = {
     BASE: "a small Llama reads made-up text, once for all runs; under a minute on two free cores",
     CLOUD: "a larger Llama reads the same text for longer, once for all runs; two to four minutes on two free cores",
+    CODER: "a Llama that foresees four tokens reads right and wrong programs, once for all runs; some minutes",
 }
 
 

@@ -5,10 +5,10 @@ none of the former, and `toy:text#400` for plain text of the same world, without
 the name, the number and a seed, so everybody has the same ones; the first rows of many are the few. They are learnable:
 a summary says who agreed to what, where and when in the end, and whether it was refused (`world` has the rules).
 
-`toy:contest#400` stands for 400 solutions of small programming problems, right and wrong ones in turn, and
-`toy:contest-easy` for right ones of the four easiest grades (`contest` has the rules); with `-eval` they are of
-held-out problems. Where a file of problems is asked for, `toy:contest-problems#110` stands for 110 of those, of all
-grades.
+`toy:contest#400` stands for 400 solutions of small programming problems, right and wrong ones in turn,
+`toy:contest-mixed` for those of the four easiest grades and `toy:contest-easy` for the right ones of them (`contest`
+has the rules); with `-eval` they are of held-out problems. Where a file of problems is asked for,
+`toy:contest-problems#110` stands for 110 of those, of all grades, `toy:contest-problems-easy#100` for easy ones.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ from ...runtime.cache import cached_folder
 from ...runtime.files import atomic_file
 from ...runtime.fingerprint import fingerprint
 from ..contest import contest_problems, contest_rows, problem_row
+from ..contest.grades import GRADES
 from .world import DIFFICULTIES, Scene, dialogue_of, draw_scene, story_of, summary_of
 
 PREFIX = "toy:"
 TOYS = {"dialogue": 20_000, "dialogue-eval": 4_000, "text": 40_000}
 TOYS |= {"contest": 200_000, "contest-eval": 20_000, "contest-easy": 3_000, "contest-easy-eval": 400}
+TOYS |= {"contest-mixed": 6_000, "contest-mixed-eval": 800}
 """Each with the most rows it can give."""
-CONTEST_PROBLEMS = "contest-problems"
 EASY = (1, 2, 3, 4)
+PROBLEMS = {"contest-problems": GRADES, "contest-problems-easy": EASY}
+"""Held-out problems, by their grades."""
 DEFAULT_ROWS = 400
 SMALL: dict[Literal["train", "eval"], int] = {"train": 100, "eval": 32}
 """Rows of toy data where the small files are asked for."""
@@ -50,7 +53,8 @@ def toy_rows(name: str, n: int, seed: int = 0) -> list[dict[str, Any]]:
         raise RecipeError(f"`{PREFIX}{name}` has {TOYS[name]:,} different rows; {n:,} were asked for")
     if name.startswith("contest"):
         split = "valid" if name.endswith("-eval") else "train"
-        return contest_rows(split, n, seed, 1.0, EASY) if "easy" in name else contest_rows(split, n, seed)
+        grades = EASY if "easy" in name or "mixed" in name else GRADES
+        return contest_rows(split, n, seed, 1.0 if "easy" in name else 0.5, grades)
     return list(islice(_texts(seed) if name == "text" else _dialogues(name, seed), n))
 
 
@@ -141,9 +145,10 @@ def place_problems(asked: str) -> Path:
     """`toy:contest-problems#110` as a file in the cache."""
     source = Source.of(asked)
     name = source.path.removeprefix(PREFIX)
-    if name != CONTEST_PROBLEMS:
-        raise RecipeError(f"there are no toy problems called `{source.path}`; {nearest(name, [CONTEST_PROBLEMS])}")
-    problems = [problem_row(one) for one in islice(contest_problems("valid"), source.rows or DEFAULT_ROWS)]
+    if name not in PROBLEMS:
+        raise RecipeError(f"there are no toy problems called `{source.path}`; {nearest(name, PROBLEMS)}")
+    found = contest_problems("valid", grades=PROBLEMS[name])
+    problems = [problem_row(one) for one in islice(found, source.rows or DEFAULT_ROWS)]
 
     def write(folder: Path) -> None:
         write_problems(folder / f"{name}.jsonl", problems)
