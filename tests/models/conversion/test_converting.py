@@ -243,6 +243,13 @@ def test_somebody_elses_metadata_is_left_alone(tmp_path: Path) -> None:
     assert verify_files(source) is None
 
 
+def test_metadata_that_was_cut_is_refused(tmp_path: Path, stories: Path) -> None:
+    convert(stories, tmp_path / "out")
+    (tmp_path / "out" / "metadata.json").write_text('{"format": "curricle-model", "version": 1}')
+    with pytest.raises(ModelError, match="lacks the list of files or the source"):
+        verify_files(tmp_path / "out")
+
+
 def test_a_later_version_is_refused(tmp_path: Path, stories: Path) -> None:
     convert(stories, tmp_path / "out")
     about = json.loads((tmp_path / "out" / "metadata.json").read_text())

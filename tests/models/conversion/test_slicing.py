@@ -53,6 +53,12 @@ def test_heads_stay_on_a_smaller_trunk(tmp_path: Path) -> None:
         slice_model(tmp_path / "mtp", tmp_path / "out", [0])
 
 
+def test_a_family_that_keeps_its_layers_elsewhere_is_refused(tmp_path: Path) -> None:
+    model: Any = AutoModelForCausalLM.from_config(nano_config("gpt2", VOCAB, n_embd=16, n_layer=2, n_head=2))
+    with pytest.raises(ModelError, match="does not keep its layers in model"):
+        slice_model(write_folder(tmp_path / "source", model), tmp_path / "out", [0])
+
+
 @pytest.mark.parametrize(
     ("layers", "problem"),
     [([0, 3], "the model has layers 0 to 2"), ([-4], "layers 0 to 2"), ([], "layers 0 to 2"), ([0, -3], "twice")],

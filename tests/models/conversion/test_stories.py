@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from curricle.errors import ModelError
 from curricle.models.conversion import Target, convert
-from models.conversion.files import ATTENTION, FEED, logits, write_llama2c
+from models.conversion.files import ATTENTION, FEED, logits, write_llama2c, write_meta
 
 SAMPLE = """\
 Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, \
@@ -100,3 +100,12 @@ def test_a_file_with_transposed_layers_is_noticed(folder: Path, tmp_path: Path, 
     with pytest.raises(ModelError, match=rf"{what}.* written across \(transposed\)"):
         convert(path, tmp_path / "out", tokenizer=folder)
     assert not (tmp_path / "out").exists()
+
+
+def test_square_matrices_across_are_noticed_where_shapes_cannot_tell(folder: Path, tmp_path: Path) -> None:
+    meta = write_meta(tmp_path / "meta", AutoModelForCausalLM.from_pretrained(folder))
+    tensors = torch.load(meta / "consolidated.pth", weights_only=True)
+    turned = {name: tensor.T.clone() if ".wo." in name else tensor for name, tensor in tensors.items()}
+    torch.save(turned, meta / "consolidated.pth")
+    with pytest.raises(ModelError, match=r"`attention\.wo` of its layers are written across"):
+        convert(meta, tmp_path / "out", tokenizer=folder)

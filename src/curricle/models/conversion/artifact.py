@@ -5,6 +5,7 @@ Written by `curricle model convert` and `slice`; a folder that has one is checke
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,15 @@ NAME = "metadata.json"
 FORMAT, VERSION = "curricle-model", 1
 
 
-def describe_files(folder: Path, only: list[str] | None = None) -> dict[str, dict[str, Any]]:
-    """Size and SHA256 of files by name: of all, or of `only` these."""
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != NAME)
-    return {
-        path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-        for path in paths
-        if only is None or path.name in only
-    }
+def describe_files(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Size and SHA256 of files, by name."""
+    return {path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in paths}
 
 
 def write_metadata(folder: Path, about: dict[str, Any]) -> None:
     """Beside `about` (dtype, source, ...), the version of this form and all files as they now are."""
-    write_json(folder / NAME, {"format": FORMAT, "version": VERSION, **about, "files": describe_files(folder)})
+    files = describe_files(sorted(path for path in folder.iterdir() if path.is_file() and path.name != NAME))
+    write_json(folder / NAME, {"format": FORMAT, "version": VERSION, **about, "files": files})
 
 
 def read_metadata(folder: Path) -> dict[str, Any] | None:
@@ -42,6 +39,8 @@ def read_metadata(folder: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         return None
+    if not isinstance(found.get("files"), dict) or "source" not in found:
+        raise ModelError(f"{path} lacks the list of files or the source that such a file has; convert the model again")
     if found.get("version") != VERSION:
         raise ModelError(f"{path} is of version {found.get('version')}; version {VERSION} is known here")
     return found

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import ModelError
-from ...runtime.files import atomic_folder, sha256_file
+from ...runtime.files import atomic_folder
 from ...runtime.progress import say
 from ...runtime.quiet import calm_libraries
-from .artifact import read_metadata, write_metadata
+from .artifact import describe_files, read_metadata, write_metadata
 
 if TYPE_CHECKING:
     from .sources import Source
@@ -75,7 +75,7 @@ def convert(
     read = read_source(Path(source), None if tokenizer is None else Path(tokenizer), torch_dtype(target.dtype))
     say_left_out(read)
     checks = prove(read, target.check_text)
-    model, checks["logits"] = _with_heads(read, target, checks["logits"])
+    model = _with_heads(read, target)
     about = {"source": {**source_of(Path(source), read), **({"origin": origin} if origin else {})}, "checks": checks}
     return write(output, model, read.tokenizer, about)
 
@@ -88,24 +88,21 @@ def say_left_out(read: Source) -> None:
 
 def prove(source: Source, check_text: bool) -> dict[str, Any]:
     """The checks on a model as it was read, with their figures."""
-    from functools import partial
-
     from . import proofs
     from .reference import reference_logits
 
     model, weights = source.model, source.weights
     checks: dict[str, Any] = {"logits": 0.0}
     proofs.finite(model)
-    vocab_size, longest = model.config.vocab_size, model.config.max_position_embeddings
     if weights is not None:
-        tokens = proofs.probe_tokens(vocab_size, min(16, longest))
+        tokens = proofs.probe_tokens(model)
         ours = proofs.logits_of(model, tokens, **({"all_heads": True} if weights.shape.num_future_tokens > 1 else {}))
         theirs = reference_logits(weights, tokens)
         checks["logits"] = proofs.same_logits(ours.reshape(theirs.shape), theirs, model.dtype, source.kind)
     if check_text:
-        if weights is not None and weights.flat:
+        if weights is not None:
             proofs.nothing_across(weights, source.tokenizer)
-        checks["text"] = proofs.fluent(partial(proofs.logits_of, model), source.tokenizer, vocab_size, longest)
+        checks["text"] = proofs.fluent(model, source.tokenizer)
     return checks
 
 
@@ -116,7 +113,7 @@ def write(output: Path, model: Any, tokenizer: Any, about: dict[str, Any]) -> Wr
     from .proofs import logits_of, probe_tokens
     from .sources import read_model
 
-    tokens = probe_tokens(model.config.vocab_size, min(16, model.config.max_position_embeddings))
+    tokens = probe_tokens(model)
     several = {"all_heads": True} if heads_of(model) > 1 else {}
     before = logits_of(model, tokens, **several)
     known = {
@@ -128,7 +125,6 @@ def write(output: Path, model: Any, tokenizer: Any, about: dict[str, Any]) -> Wr
     with atomic_folder(output) as scratch:
         model.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
-        del model  # a large one need not be held twice
         if not torch.equal(logits_of(read_model(scratch)[0], tokens, **several), before):
             raise ModelError("the model that was written gives other logits than the one in memory; nothing is kept")
         write_metadata(scratch, {**known, **about, "curricle": _version()})
@@ -158,10 +154,7 @@ def source_of(source: Path, read: Source) -> dict[str, Any]:
     """Where a model came from: names and hashes of its files, and what those were made from."""
     from ...runtime.files import read_json
 
-    about: dict[str, Any] = {
-        "format": read.kind,
-        "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in read.files},
-    }
+    about: dict[str, Any] = {"format": read.kind, "files": describe_files(read.files)}
     if read.kind == "Meta":
         about["params"] = read_json(source / "params.json")
     if source.is_dir() and (older := read_metadata(source)) is not None:
@@ -169,7 +162,7 @@ def source_of(source: Path, read: Source) -> dict[str, Any]:
     return about
 
 
-def _with_heads(read: Source, target: Target, difference: float) -> tuple[Any, float]:
+def _with_heads(read: Source, target: Target) -> Any:
     """The model with as many heads as asked; head 1 must give the same logits, bit for bit."""
     import torch
 
@@ -178,13 +171,13 @@ def _with_heads(read: Source, target: Target, difference: float) -> tuple[Any, f
 
     has, asked = heads_of(read.model), target.num_future_tokens
     if asked is None or asked == has:
-        return read.model, difference
-    tokens = probe_tokens(read.model.config.vocab_size, min(16, read.model.config.max_position_embeddings))
+        return read.model
+    tokens = probe_tokens(read.model)
     before = logits_of(read.model, tokens)
     model = retarget(read.model, asked, target.kind)
     if not torch.equal(logits_of(model, tokens), before):
         raise ModelError("head 1 gives other logits than the model it was made of; nothing is written")
-    return model, difference
+    return model
 
 
 def torch_dtype(name: Dtype | None) -> Any:

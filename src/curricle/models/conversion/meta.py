@@ -21,8 +21,8 @@ KNOWN = {
     "dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "multiple_of", "ffn_dim_multiplier", "norm_eps",
     "rope_theta", "n_future_tokens", "max_seq_len", "max_batch_size",
 }  # fmt: skip
-MAX_LENGTH = 2048
-"""What Meta's models were trained on where params.json does not say."""
+MAX_LENGTH = 4096
+"""The length of Llama 2 and of Meta's multi-token models; params.json does not say it."""
 MADE_ANEW = {"rope.freqs"}
 """Angles of the rotary embedding that older files carry; they follow from `rope_theta`."""
 

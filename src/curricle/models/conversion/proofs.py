@@ -4,13 +4,15 @@ than guessing makes it.
 Logits alone prove that nothing was lost on the way; they say nothing of a source that was wrong already, such as a
 file whose matrices were written across. Such a model is fluent in nothing: on every text it does worse than a guess
 among all tokens. A matrix of one kind that lies across may still leave it better than that; so each kind is tried the
-other way round, where a file gave no shapes, and none may do better.
+other way round, where its shape allows it, and none may do better.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,13 +35,23 @@ MARGIN = 0.5
 """Nats a token above guessing that are still let pass (a model that was never trained lies a little above), and by
 which a matrix read the other way round must do better to be believed."""
 
+TRIED = 10**9
+"""Models of more numbers are not read the other way round: it takes longer than a person waits."""
+
 Logits = Callable[[list[int]], Tensor]  # tokens to [T, V]
 
 
-def probe_tokens(vocab_size: int, longest: int = 16) -> list[int]:
-    """The same few tokens for every model of a size."""
+def limits(model: Any) -> tuple[int, int]:
+    """How many tokens a model knows, and how long a text may be."""
+    text = model.config.get_text_config()
+    return text.vocab_size, getattr(text, "max_position_embeddings", None) or 2048
+
+
+def probe_tokens(*models: Any) -> list[int]:
+    """A few tokens that all of these can read; the same for every model of a size."""
+    vocab_size, longest = (min(limit) for limit in zip(*map(limits, models), strict=True))
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(vocab_size, (longest,), generator=generator).tolist()
+    return torch.randint(vocab_size, (min(16, longest),), generator=generator).tolist()
 
 
 @torch.no_grad()
@@ -84,8 +96,10 @@ def text_losses(logits: Logits, tokenizer: Any, longest: int) -> list[float]:
     return losses
 
 
-def fluent(logits: Logits, tokenizer: Any, vocab_size: int, longest: int) -> dict[str, float]:
+def fluent(model: Any, tokenizer: Any) -> dict[str, float]:
     """Its best text's nats a token and those of guessing, when it is better than a guess somewhere."""
+    vocab_size, longest = limits(model)
+    logits = partial(logits_of, model)
     best, guess = min(text_losses(logits, tokenizer, longest)), math.log(vocab_size)
     if not best <= guess + MARGIN:
         raise ModelError(
@@ -99,6 +113,8 @@ def fluent(logits: Logits, tokenizer: Any, vocab_size: int, longest: int) -> dic
 
 def nothing_across(weights: MetaWeights, tokenizer: Any) -> None:
     """Refuse matrices that make more sense the other way round: all of them, or all of one kind."""
+    if sum(tensor.numel() for tensor in weights.tensors.values()) > TRIED:
+        return
     longest = weights.shape.max_seq_len
 
     def best(candidate: MetaWeights) -> float:
@@ -106,13 +122,18 @@ def nothing_across(weights: MetaWeights, tokenizer: Any) -> None:
 
     guess = math.log(weights.shape.vocab_size)
     found, across = best(weights), read_across(weights).tensors
-    kinds = [kind for kind in LAYER if across[f"layers.0.{kind}.weight"].dim() == 2]
-    for chosen in (kinds, *([kind] for kind in kinds)):
-        turned = {n: across[n] if any(f".{kind}." in n for kind in chosen) else t for n, t in weights.tensors.items()}
-        other = best(MetaWeights(weights.shape, turned))
-        if other < min(found - MARGIN, guess):
-            which = "its layers' matrices" if len(chosen) > 1 else f"`{chosen[0]}` of its layers"
-            raise ModelError(
-                f"{which} are written across (transposed): as they are, the best of {len(TEXTS)} texts costs "
-                f"{found:.2f} nats a token, the other way round {other:.2f}; make the file again with rows as outputs"
-            )
+    kinds = [kind for kind in LAYER if across[first := f"layers.0.{kind}.weight"] is not weights.tensors[first]]
+
+    def turned(chosen: list[str]) -> float:
+        """The best text's loss with these kinds the other way round."""
+        names = {name for name in across for kind in chosen if f".{kind}." in name}
+        return best(replace(weights, tensors={**weights.tensors, **{name: across[name] for name in names}}))
+
+    tries = {"its layers' matrices": kinds, **{f"`{kind}` of its layers": [kind] for kind in kinds}}
+    losses = {which: turned(chosen) for which, chosen in tries.items()}
+    which = min(losses, key=losses.__getitem__)
+    if losses[which] < min(found - MARGIN, guess):
+        raise ModelError(
+            f"{which} are written across (transposed): as they are, the best of {len(TEXTS)} texts costs {found:.2f} nats "
+            f"a token, the other way round {losses[which]:.2f}; make the file again with rows as outputs"
+        )

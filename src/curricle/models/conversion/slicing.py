@@ -46,6 +46,10 @@ def sliced(model: Any, kept: Sequence[int]) -> Any:
     """A model of the same kind with these layers, sharing the tensors."""
     from .sources import from_state
 
+    if not any(LAYER.match(name) for name in model.state_dict()):
+        raise ModelError(
+            f"a {model.config.model_type} model does not keep its layers in model.layers; it is not sliced"
+        )
     config = copy.deepcopy(model.config)
     text = config.get_text_config() if heads_of(model) == 1 else config.family
     _shorten(text, kept)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from ...errors import ModelError
@@ -38,14 +37,14 @@ def verify_model(folder: str | Path, against: str | Path | None = None, *, check
     model, tokenizer = read.model, read.tokenizer
     proofs.finite(model)
     lines.append(f"tensors    {len(model.state_dict())}, every one of the config, all finite")
-    if len(tokenizer) > model.config.vocab_size:
-        raise ModelError(f"the tokenizer has {len(tokenizer):,} tokens and the model {model.config.vocab_size:,}")
-    lines.append(f"tokenizer  {len(tokenizer):,} tokens of {model.config.vocab_size:,}")
-    logits, longest = partial(proofs.logits_of, model), model.config.max_position_embeddings
-    if about is not None and "text" not in about["checks"]:
+    vocab_size, _ = proofs.limits(model)
+    if len(tokenizer) > vocab_size:
+        raise ModelError(f"the tokenizer has {len(tokenizer):,} tokens and the model {vocab_size:,}")
+    lines.append(f"tokenizer  {len(tokenizer):,} tokens of {vocab_size:,}")
+    if about is not None and "text" not in about.get("checks", {}):
         lines.append("text       not asked of it when it was made")
     elif check_text:
-        found = proofs.fluent(logits, tokenizer, model.config.vocab_size, longest)
+        found = proofs.fluent(model, tokenizer)
         lines.append(f"text       {found['best']:.3f} nats a token at best; a guess has {found['guessing']:.3f}")
     if against is not None:
         lines.append(f"logits     as of {against}, but for {_compared(folder, Path(against), read):.2g}")
@@ -59,13 +58,10 @@ def _compared(folder: Path, against: Path, read: object) -> float:
     assert isinstance(read, Source)
     other = read_source(against)
     model, theirs = read.model, other.model
-    if model.config.vocab_size != theirs.config.vocab_size:
-        raise ModelError(
-            f"{folder} has {model.config.vocab_size:,} tokens and {against} {theirs.config.vocab_size:,}; they are "
-            "different models"
-        )
-    longest = min(model.config.max_position_embeddings, theirs.config.max_position_embeddings, 16)
-    tokens = proofs.probe_tokens(model.config.vocab_size, longest)
+    sizes = [proofs.limits(one)[0] for one in (model, theirs)]
+    if sizes[0] != sizes[1]:
+        raise ModelError(f"{folder} knows {sizes[0]:,} tokens and {against} {sizes[1]:,}; they are different models")
+    tokens = proofs.probe_tokens(model, theirs)
     coarser = max(model.dtype, theirs.dtype, key=lambda dtype: proofs.precision(dtype))
     return proofs.same_logits(
         proofs.logits_of(model, tokens), proofs.logits_of(theirs, tokens), coarser, f"{folder} against {against}"
