@@ -50,8 +50,9 @@ def test_tensorboard(told: Path) -> None:
 
 @pytest.mark.skipif("mlflow" not in TRACKERS, reason="mlflow is not installed")
 def test_mlflow(told: Path) -> None:
-    with closing(sqlite3.connect(told / "mlflow.db")) as store:
-        assert store.execute("select name, status from runs").fetchall() == [("told/base/seed-42", "FINISHED")]
+    assert not (told / "mlflow.db").exists()
+    with closing(sqlite3.connect(told / "runs/told/mlflow.db")) as store:
+        assert store.execute("select name, status from runs").fetchall() == [("base/seed-42", "FINISHED")]
         assert store.execute("select count(*) from metrics where key = 'grad_norm'").fetchall() == [(4,)]
 
 

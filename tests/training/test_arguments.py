@@ -115,6 +115,13 @@ def test_a_run_is_called_by_recipe_arm_and_seed(tmp_path: Path) -> None:
     assert build_arguments({"run_name": "mine"}, output_dir=folder).run_name == "mine"
 
 
+def test_mlflow_is_not_told_twice(tmp_path: Path) -> None:
+    """It is told by us, so that the host must not."""
+    assert "mlflow" not in build_arguments({"report_to": "all"}, output_dir=tmp_path).report_to
+    assert build_arguments({"report_to": ["tensorboard"]}, output_dir=tmp_path).report_to == ["tensorboard"]
+    assert build_arguments({"report_to": "none"}, output_dir=tmp_path).report_to == []
+
+
 def test_evaluation_follows_the_data(tmp_path: Path) -> None:
     assert build_arguments({}, output_dir=tmp_path).eval_strategy == "no"
     assert build_arguments({}, output_dir=tmp_path, evaluates=True).eval_strategy == "steps"

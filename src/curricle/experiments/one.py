@@ -24,6 +24,7 @@ from .ordering import label_flops
 from .references import reference_losses
 from .resolve import Arm
 from .selecting import to_average
+from .tracking.following import followed
 
 
 @calm_libraries()
@@ -34,7 +35,8 @@ def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str
     forget_peak()
     model = make_model(material, seed, folder)
     trainer = make_trainer(material, model, seed, folder)
-    trainer.train(resume_from_checkpoint=True)
+    with followed(folder, arm.settings.training):
+        trainer.train(resume_from_checkpoint=True)
     checkpoints = to_average(arm.settings, trainer)
     save_model(trainer, folder / "model", checkpoints)
     last = trainer.monitor.last

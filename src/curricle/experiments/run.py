@@ -25,6 +25,7 @@ from .plan import Plan, plan_experiment
 from .resolve import AnyRecipe, Arm, Experiment, measuring_hash, resolve, same_training
 from .results import Result, RunResult
 from .smoke import Smoke, smoke_experiment
+from .tracking.following import tell_finished
 
 if TYPE_CHECKING:
     from .comparison.shape import Comparison
@@ -122,6 +123,7 @@ def _carry_out(
             raise
         if is_main() and measure:
             result = replace(result, comparison=_compare(whole, folder))
+        tell_finished([(job.folder, job.arm.settings.training) for job in jobs])
         return result
 
 

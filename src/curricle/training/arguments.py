@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from transformers import TrainingArguments
 
 TrainerKind = Literal["hf", "trl"]
+MLFLOW = "mlflow"
 DEFAULTS = {name: rule.default for name, rule in TABLE.items() if rule.default is not UNSET}
 
 
@@ -97,6 +98,7 @@ def build_arguments(
     _set_intervals(values, length)
     _spread(values, distributed)
     _check_reporters(values["report_to"])
+    values["report_to"] = sorted(reporters(values["report_to"]) - {MLFLOW}) or "none"
     try:
         if trainer == "hf":
             from transformers import TrainingArguments
@@ -107,6 +109,16 @@ def build_arguments(
         return SFTConfig(**values, max_length=None, packing=False, dataset_kwargs={"skip_prepare_dataset": True})
     except ValueError as error:
         raise RecipeError(f"`training` was refused by {trainer}'s own check: {' '.join(str(error).split())}") from error
+
+
+def reporters(asked: str | list[str] | None) -> set[str]:
+    """Who is told, by name. MLflow is told by us, from the run's own files."""
+    names = {asked} if isinstance(asked, str) else set(asked or ())
+    if "all" in names:
+        from transformers.integrations.integration_utils import get_available_reporting_integrations
+
+        names |= set(get_available_reporting_integrations())
+    return names - {"all", "none"}
 
 
 def _check_reporters(asked: str | list[str]) -> None:

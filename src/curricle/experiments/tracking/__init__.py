@@ -1,0 +1,1 @@
+"""Runs as others keep them: what a run folder tells, and MLflow, which is told it."""
