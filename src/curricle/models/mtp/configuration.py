@@ -37,6 +37,7 @@ class MtpConfig(PretrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
+        self.__dict__.pop("rope_parameters", None)  # those of the family, which transformers has just copied up here
         self.tie_word_embeddings = bool(self.family.tie_word_embeddings)
         if self.kind == "sequential":  # under the names by which transformers' drafting looks for them
             self.family.num_mtp_layers = self.num_extra_heads

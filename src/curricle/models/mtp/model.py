@@ -43,6 +43,7 @@ from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils.generic import can_return_tuple
 
 from ...errors import ModelError
+from .candidates import HeadsCandidateGenerator, cache_for_drafts
 from .configuration import MtpConfig, check_heads
 from .heads import copy_layer, embedding_ahead, parallel_head, run_parallel, run_sequential, sequential_head
 
@@ -169,6 +170,14 @@ class MtpForCausalLM(PreTrainedModel, GenerationMixin):
             attentions=outputs.attentions,
             mtp_logits=None if mtp_keep is None else tuple(extra),
         )
+
+    def _get_candidate_generator(self, *args: Any, **given: Any) -> Any:
+        """Of `generate(use_mtp=True)`: transformers' own drafting knows sequential heads."""
+        config, inputs = given["generation_config"], given["model_kwargs"]
+        if not config.use_mtp or self.config.kind != "parallel":
+            return super()._get_candidate_generator(*args, **given)  # type: ignore[misc]
+        inputs["past_key_values"] = cache_for_drafts(inputs["past_key_values"], self.new_cache())
+        return HeadsCandidateGenerator(config, given["logits_processor"])
 
     def new_cache(self) -> DynamicCache:
         """An empty cache with room for every head."""
