@@ -9,25 +9,29 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..losses.flat import Metrics
 from ..losses.future import count_futures, head_scales
 from ..losses.reduction import count_supervised
 from ..models.head import Supervised
+from ..runtime.progress import say
 from ..runtime.ranks import all_sum
+from ..weighting.base import LaterHeads
 from .books import exact
 
 
 class StepHeads:
     """How many tokens each head learns in an optimizer step, over its micro batches and all ranks."""
 
-    def __init__(self, coefficients: Sequence[float]) -> None:
-        self.coefficients = coefficients
-        self.scales: Sequence[float] | Tensor = coefficients
+    def __init__(self, coefficients: Sequence[float], later: LaterHeads = 1.0) -> None:
+        self.coefficients = coefficients[:1] if later == 0 else coefficients
+        """Of the heads that learn."""
+        self.later = later
+        self.scales: Sequence[float] | Tensor = self.coefficients
         """Of the step that was counted last: see `losses.future.head_scales`."""
 
-    def count(self, micro_batches: Sequence[dict[str, Any]], device: torch.device) -> Tensor:
+    def count(self, micro_batches: Sequence[dict[str, Any]], device: torch.device, progress: float) -> Tensor:
         """N_1 of the step; the scales of the other heads follow from theirs."""
         num_heads = len(self.coefficients)
         if num_heads == 1:
@@ -35,8 +39,25 @@ class StepHeads:
             return all_sum(torch.as_tensor(local, device=device))
         local_h = torch.stack([count_futures(batch["labels"], batch, num_heads) for batch in micro_batches]).sum(0)
         count_h = all_sum(local_h.to(device))
-        self.scales = head_scales(count_h, self.coefficients)
+        first, *others = self.coefficients
+        factor = factor_at(self.later, progress)
+        self.scales = head_scales(count_h, [first, *(factor * each for each in others)])
         return count_h[0]
+
+    def leave_others(self, model: nn.Module, num_heads: int) -> None:
+        """Where head 1 learns alone, the others stay as they are."""
+        if len(self.coefficients) == 1 < num_heads:
+            for name, parameter in model.named_parameters():
+                if "extra_heads." in name:
+                    parameter.requires_grad_(False)
+            say(f"weighting.later_heads is 0: head 1 learns alone, heads 2 to {num_heads} stay as they are")
+
+
+def factor_at(later: LaterHeads, progress: float) -> float:
+    """The factor that holds when `progress` (0 to 1) of the run is done."""
+    if isinstance(later, (int, float)):
+        return later
+    return [factor for share, factor in later if share <= progress + 1e-9][-1]
 
 
 def head_losses(result: Supervised) -> Metrics:

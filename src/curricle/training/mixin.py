@@ -107,8 +107,9 @@ class CurricleMixin(AnyRanks):
         bare = self.accelerator.unwrap_model(self.model)
         if not self.delegates:
             self.tap = HeadTap(bare)
-            self.heads = StepHeads(self.tap.coefficients)
-            self.weighting.num_heads = len(self.tap.coefficients)
+            self.heads = StepHeads(self.tap.coefficients, self.weighting.later_heads)
+            self.heads.leave_others(bare, len(self.tap.coefficients))
+            self.weighting.num_heads = len(self.heads.coefficients)
         if self.depth.gates_documents and not self.our_rows:
             raise RecipeError(
                 f"`{type(self.depth).__name__}` gates documents by their place in a table: give rows=Rows()"
@@ -156,7 +157,7 @@ class CurricleMixin(AnyRanks):
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> Any:
         if self.delegates:
             return super()._get_num_items_in_batch(batch_samples, device)
-        return self.heads.count(batch_samples, device)
+        return self.heads.count(batch_samples, device, self._progress())
 
     # ---- one micro batch --------------------------------------------------------------------------------------------
 

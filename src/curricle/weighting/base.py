@@ -10,6 +10,7 @@ can be made together with the loss, and no logits are computed twice.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TrainingError
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..losses.flat import FlatTokens, Metrics
+
+
+LaterHeads = float | Sequence[tuple[float, float]]
+"""A factor, or pairs of a share of the run and the factor from there on; the first share is 0."""
 
 
 class Weighting(ABC):
@@ -33,6 +38,8 @@ class Weighting(ABC):
 
     num_heads: int = 1
     """How many heads learn each token; set by the trainer."""
+    later_heads: LaterHeads = 1.0
+    """What the losses of heads 2 and on are multiplied by; with 0, head 1 learns alone."""
 
     @abstractmethod
     def __call__(self, tokens: FlatTokens) -> tuple[Tensor | None, Metrics]:

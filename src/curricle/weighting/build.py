@@ -11,11 +11,13 @@ from .config import WeightingConfig
 def build_weighting(config: WeightingConfig, seed: int = 0) -> Weighting:
     """`seed` is the run's; controls draw from it."""
     weighting = _KINDS[config.kind](config, seed)
-    if config.control is None:
-        return weighting
-    from .controls import RandomMatched, Shuffled
+    if config.control is not None:
+        from .controls import RandomMatched, Shuffled
 
-    return Shuffled(weighting, seed) if config.control == "shuffled" else RandomMatched(weighting, seed)
+        control = Shuffled if config.control == "shuffled" else RandomMatched
+        weighting = control(weighting, seed)
+    weighting.later_heads = config.later_heads
+    return weighting
 
 
 def _uniform(config: WeightingConfig, seed: int) -> Weighting:

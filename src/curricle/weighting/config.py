@@ -15,6 +15,7 @@ from ..runtime.config import Section
 Kind = Literal["uniform", "td_error", "reference_excess", "column", "own_probability", "correct_only", "random_tokens"]
 Scope = Literal["micro_batch", "rank", "global"]
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -50,6 +51,9 @@ class WeightingConfig(Section):
     far, or the micro batch over all ranks."""
     softness: Positive | None = None
     """reference_excess: in place of a choice, weights that fall off over this many nats of excess loss."""
+    later_heads: NotNegative | list[tuple[Share, NotNegative]] = 1.0
+    """Of a model with several heads: what the losses of heads 2 and on are multiplied by. 0 lets head 1 learn alone
+    (next-token fine-tuning); [[0, 1], [0.7, 0.3]] goes from 1 to 0.3 when 0.7 of the run is done."""
     reference: str | None = None
     """reference_excess: the model whose loss a token's own is held against: a folder or a name on the hub."""
     reference_dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"
@@ -59,6 +63,10 @@ class WeightingConfig(Section):
     def _fits_together(self) -> WeightingConfig:
         if self.clip_min >= self.clip_max:
             raise ValueError(f"weighting.clip_min is {self.clip_min:g}, not below clip_max, {self.clip_max:g}")
+        if isinstance(self.later_heads, list):
+            shares = [share for share, _ in self.later_heads]
+            if not shares or shares[0] != 0 or sorted(set(shares)) != shares:
+                raise ValueError(f"weighting.later_heads has shares of the run {shares}: begin at 0, each above the last")
         if self.kind == "td_error" and self.terminal == "horizon" and self.gae_lambda:
             raise ValueError("weighting.terminal horizon has errors of one step only; leave gae_lambda at 0")
         if self.kind == "reference_excess" and self.reference is None:
