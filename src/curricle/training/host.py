@@ -98,11 +98,14 @@ def must_delegate(trainer: Trainer, dialled: bool) -> bool:
     return bool(reasons)
 
 
-def prepare_arguments(args: Any) -> None:
+def prepare_arguments(args: Any, accelerator: Any) -> None:
     """Settings of the host that our rows need, where the user left them open."""
-    # A PeftModel is not a PreTrainedModel, so the host would ask DDP to search for unused parameters; there are none.
+    # The host would ask DDP to search for unused parameters: there are none, and a value head would be called one. The
+    # accelerator has been told already, so it is told anew.
     if args.ddp_find_unused_parameters is None:
         args.ddp_find_unused_parameters = False
+        if accelerator.ddp_handler is not None:
+            accelerator.ddp_handler.find_unused_parameters = False
     # The filter would log a loss of 0 in place of NaN and train on; we stop instead.
     args.logging_nan_inf_filter = False
 

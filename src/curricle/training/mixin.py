@@ -94,6 +94,8 @@ class CurricleMixin(AnyRanks):
         self.depth = depth or Depth()
         if critic is not None and not self.our_rows:
             raise RecipeError("a critic goes by the rewards of rows: give a TokenTable that has them")
+        if critic is not None and self.args.ddp_find_unused_parameters:
+            raise RecipeError("ddp_find_unused_parameters would take a critic's head for unused; leave it out")
         self.delegates = host.must_delegate(self, dialled=self.our_rows or weighting is not None or depth is not None)
         self.stop_request = StopRequest()
         self.eval_extras = eval_extras
@@ -116,7 +118,7 @@ class CurricleMixin(AnyRanks):
             )
         if self.our_rows:
             host.refuse_unused(kwargs)
-            host.prepare_arguments(self.args)
+            host.prepare_arguments(self.args, self.accelerator)
             host.quiet_progress(self)
             self.train_dataset, self.eval_dataset = host.adopt_tables(self, tables)
         self.critic = None if critic is None else Critic(bare, critic, self.train_dataset)
