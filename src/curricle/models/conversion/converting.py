@@ -47,7 +47,7 @@ class Written:
         ]
         checks = about["checks"]
         if "logits" in checks:
-            lines.append(f"logits   differ from the source's by at most {checks['logits']:.2g}")
+            lines.append(f"logits   differ from the source's by at most {checks['logits']:.2g}, in its precision")
         if "text" in checks:
             best, guess = checks["text"]["best"], checks["text"]["guessing"]
             lines.append(f"text     {best:.3f} nats a token at best; a guess has {guess:.3f}")
@@ -72,10 +72,10 @@ def convert(
     from .sources import read_source
 
     target, output = target or Target(), new_folder(output, source, force)
-    read = read_source(Path(source), None if tokenizer is None else Path(tokenizer), torch_dtype(target.dtype))
+    read = read_source(Path(source), None if tokenizer is None else Path(tokenizer))
     say_left_out(read)
     checks = prove(read, target.check_text)
-    model = _with_heads(read, target)
+    model = cast(_with_heads(read, target), target.dtype)
     about = {"source": {**source_of(Path(source), read), **({"origin": origin} if origin else {})}, "checks": checks}
     return write(output, model, read.tokenizer, about)
 
@@ -110,9 +110,10 @@ def write(output: Path, model: Any, tokenizer: Any, about: dict[str, Any]) -> Wr
     """The folder with its metadata, taking its name only once it was loaded again and gave the same logits."""
     import torch
 
-    from .proofs import logits_of, probe_tokens
+    from .proofs import finite, logits_of, probe_tokens
     from .sources import read_model
 
+    finite(model)
     tokens = probe_tokens(model)
     several = {"all_heads": True} if heads_of(model) > 1 else {}
     before = logits_of(model, tokens, **several)
@@ -180,10 +181,15 @@ def _with_heads(read: Source, target: Target) -> Any:
     return model
 
 
-def torch_dtype(name: Dtype | None) -> Any:
+def cast(model: Any, dtype: Dtype | None) -> Any:
+    """The same weights in another precision, each rounded once; what the model works out itself stays exact."""
     import torch
 
-    return None if name is None else getattr(torch, name)
+    from .sources import remade
+
+    if dtype is None or model.dtype == getattr(torch, dtype):
+        return model
+    return remade(model, model.config, model.state_dict(), getattr(torch, dtype))
 
 
 def _version() -> str:

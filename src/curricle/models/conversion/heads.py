@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from ...errors import ModelError
-from .sources import from_state
+from .sources import remade
 
 
 def retarget(model: Any, num_future_tokens: int, kind: Literal["parallel", "sequential"]) -> Any:
@@ -22,9 +22,4 @@ def retarget(model: Any, num_future_tokens: int, kind: Literal["parallel", "sequ
             f"the model has {model.config.num_future_tokens} heads, and {num_future_tokens} were asked for; heads that "
             "learned are kept, or all given up with --heads 1"
         )
-    state = of_head_1(model)
-    if model.config.tie_word_embeddings:
-        state.pop("lm_head.weight", None)
-    plain = from_state(model.config.family, state, model.dtype)
-    plain.generation_config = model.generation_config
-    return plain
+    return remade(model, model.config.family, of_head_1(model))

@@ -83,7 +83,10 @@ def finite(model: Any) -> None:
     """Refuse weights that are no numbers, by name."""
     bad = [name for name, weight in model.state_dict().items() if not torch.isfinite(weight).all()]
     if bad:
-        raise ModelError(f"not every number of {', '.join(f'`{name}`' for name in bad[:10])} is finite")
+        raise ModelError(
+            f"not every number of {', '.join(f'`{name}`' for name in bad[:10])} is finite in "
+            f"{str(model.dtype).removeprefix('torch.')}"
+        )
 
 
 def text_losses(logits: Logits, tokenizer: Any, longest: int) -> list[float]:
@@ -134,6 +137,6 @@ def nothing_across(weights: MetaWeights, tokenizer: Any) -> None:
     which = min(losses, key=losses.__getitem__)
     if losses[which] < min(found - MARGIN, guess):
         raise ModelError(
-            f"{which} are written across (transposed): as they are, the best of {len(TEXTS)} texts costs {found:.2f} nats "
-            f"a token, the other way round {losses[which]:.2f}; make the file again with rows as outputs"
+            f"{which} are written across (transposed): as they are, the best of {len(TEXTS)} texts costs {found:.2f} "
+            f"nats a token, the other way round {losses[which]:.2f}; make the file again with rows as outputs"
         )

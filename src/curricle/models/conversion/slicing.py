@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import ModelError
 from ...runtime.quiet import calm_libraries
-from .converting import Dtype, Written, heads_of, new_folder, say_left_out, source_of, torch_dtype, write
+from .converting import Dtype, Written, cast, heads_of, new_folder, say_left_out, source_of, write
 
 LAYER = re.compile(r"^model\.layers\.(\d+)\.(.*)$")
 
@@ -32,19 +32,19 @@ def slice_model(
     from .sources import read_source
 
     output = new_folder(output, source, force)
-    read = read_source(Path(source), None, torch_dtype(dtype))
+    read = read_source(Path(source))
     say_left_out(read)
     model = read.model
     kept = _chosen(layers, model.config.get_text_config().num_hidden_layers)
     if heads_of(model) > 1 and getattr(model.config, "kind", "") == "parallel" and len(kept) < 2:
         raise ModelError("the last of the layers is head 1, and one layer leaves no trunk below it; keep at least 2")
     about = {"source": {**source_of(Path(source), read), "layers": kept}, "checks": {}}
-    return write(output, sliced(model, kept), read.tokenizer, about)
+    return write(output, cast(sliced(model, kept), dtype), read.tokenizer, about)
 
 
 def sliced(model: Any, kept: Sequence[int]) -> Any:
     """A model of the same kind with these layers, sharing the tensors."""
-    from .sources import from_state
+    from .sources import remade
 
     if not any(LAYER.match(name) for name in model.state_dict()):
         raise ModelError(
@@ -61,11 +61,7 @@ def sliced(model: Any, kept: Sequence[int]) -> Any:
             state[name] = tensor
         elif int(found[1]) in places:
             state[f"model.layers.{places[int(found[1])]}.{found[2]}"] = tensor
-    if config.tie_word_embeddings:
-        state.pop("lm_head.weight", None)
-    smaller = from_state(config, state, model.dtype)
-    smaller.generation_config = model.generation_config
-    return smaller
+    return remade(model, config, state)
 
 
 def _shorten(text: Any, kept: Sequence[int]) -> None:

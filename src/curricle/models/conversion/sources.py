@@ -30,7 +30,7 @@ OURS = "value_head."
 
 @dataclass
 class Source:
-    """A model as it was read, in the precision asked for, and what it was read from."""
+    """A model as it was read, in its own precision, and what it was read from."""
 
     model: Any
     tokenizer: Any
@@ -59,12 +59,12 @@ def kind_of(source: Path) -> str:
     )
 
 
-def read_source(source: Path, tokenizer: Path | None = None, dtype: torch.dtype | None = None) -> Source:
+def read_source(source: Path, tokenizer: Path | None = None) -> Source:
     """Model and tokenizer of any of the three. `tokenizer` names a file, or a folder of transformers, where it does not
     lie beside the model."""
     kind = kind_of(source)
     if kind == "transformers":
-        return _read_folder(source, tokenizer, dtype)
+        return _read_folder(source, tokenizer)
     if kind == "llama2c":
         weights, version = read_llama2c(source)
         files, kind = [source], f"llama2.c version {version}"
@@ -76,7 +76,7 @@ def read_source(source: Path, tokenizer: Path | None = None, dtype: torch.dtype 
         raise ModelError(
             f"{file} has {len(read):,} tokens and the model only {weights.shape.vocab_size:,}; it is another model's"
         )
-    model = build(weights, dtype)
+    model = build(weights)
     if kind.startswith("llama2.c"):
         model.generation_config.eos_token_id = [1, 2]  # llama2.c ends a text at the start token of the next one
     return Source(model, read, kind, [*files, *([file] if file.is_file() else [])], weights)
@@ -94,11 +94,9 @@ def read_tokenizer(path: Path) -> Any:
     return load_tokenizer(ModelConfig(name_or_path=str(path)), need_pad=False)
 
 
-def build(weights: MetaWeights, dtype: torch.dtype | None = None) -> Any:
+def build(weights: MetaWeights) -> Any:
     """Meta's tensors as a Llama of transformers, with its further heads where it has some."""
-    settings = llama_settings(weights.shape)
-    dtype = dtype or weights.tensors["norm.weight"].dtype
-    model = from_state(settings, plain_state(weights), dtype)
+    model = from_state(llama_settings(weights.shape), plain_state(weights), weights.tensors["norm.weight"].dtype)
     if weights.shape.num_future_tokens > 1:
         from ..mtp.making import add_heads
 
@@ -110,9 +108,9 @@ def build(weights: MetaWeights, dtype: torch.dtype | None = None) -> Any:
 
 def from_state(settings: Any, state: dict[str, Tensor], dtype: torch.dtype) -> Any:
     """A model of these tensors and no others."""
-    from transformers import AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    known: Any = AutoModelForCausalLM._model_mapping[type(settings)]  # the class of such a config
+    known: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(settings)]
     model, report = known.from_pretrained(
         None, config=settings, state_dict=state, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
     )
@@ -120,7 +118,16 @@ def from_state(settings: Any, state: dict[str, Tensor], dtype: torch.dtype) -> A
     return model.eval()
 
 
-def read_model(folder: Path, dtype: torch.dtype | None = None) -> tuple[Any, tuple[str, ...]]:
+def remade(model: Any, settings: Any, state: dict[str, Tensor], dtype: torch.dtype | None = None) -> Any:
+    """Another model out of tensors of this one; what is tied is one tensor."""
+    if settings.tie_word_embeddings:
+        state = {name: tensor for name, tensor in state.items() if name != "lm_head.weight"}
+    other = from_state(settings, state, dtype or model.dtype)
+    other.generation_config = model.generation_config
+    return other
+
+
+def read_model(folder: Path) -> tuple[Any, tuple[str, ...]]:
     """The model of a folder of transformers, and the names of what stands beside it."""
     from transformers import AutoModelForCausalLM
 
@@ -136,7 +143,7 @@ def read_model(folder: Path, dtype: torch.dtype | None = None) -> tuple[Any, tup
         for file in pickled:
             state.update(load_pickle(file))
         first = next(tensor.dtype for tensor in state.values() if tensor.is_floating_point())
-        return from_state(settings, state, dtype or first), ()
+        return from_state(settings, state, first), ()
     check_weights(config)
     from safetensors import SafetensorError
 
@@ -144,7 +151,7 @@ def read_model(folder: Path, dtype: torch.dtype | None = None) -> tuple[Any, tup
         loader: Any = AutoModelForCausalLM
         asked = {"output_loading_info": True, "ignore_mismatched_sizes": True, "use_safetensors": True}
         with expected_by_us():
-            model, report = loader.from_pretrained(folder, dtype=dtype or "auto", **asked)
+            model, report = loader.from_pretrained(folder, dtype="auto", **asked)
     except SafetensorError as error:
         raise ModelError(f"the weights of {folder} cannot be read: {error}") from error
     return model.eval(), _complete(str(folder), report)
@@ -169,11 +176,11 @@ def _pickled(folder: Path) -> list[Path]:
     return sorted(path for pattern in PICKLED for path in folder.glob(pattern))
 
 
-def _read_folder(folder: Path, tokenizer: Path | None, dtype: torch.dtype | None) -> Source:
+def _read_folder(folder: Path, tokenizer: Path | None) -> Source:
     from .artifact import verify_files
 
     verify_files(folder)
-    model, beside = read_model(folder, dtype)
+    model, beside = read_model(folder)
     read = read_tokenizer(tokenizer or folder)
     return Source(model, read, "transformers", [folder / "config.json", *weight_files(folder)], left_out=beside)
 
