@@ -28,6 +28,7 @@ from . import (
     recipe,
     score,
     store,
+    sync,
     train,
     use,
     watch,
@@ -64,6 +65,7 @@ for command in (
     data.prepare,
     data.validate,
     model.export,
+    sync.sync,
     doctor.doctor,
 ):
     app.command()(command)
