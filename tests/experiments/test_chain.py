@@ -48,7 +48,6 @@ def test_arms_are_carried_out_after_those_they_start_from_and_shown_as_written()
 
 def test_another_start_is_another_training() -> None:
     one, other = resolve(RECIPE), resolve(with_arms(first={"training": {"learning_rate": 0.02}}))
-    assert one.arms["second"].start == one.arms["first"].hash
     assert one.arms["second"].hash != other.arms["second"].hash
     assert one.arms["other"].hash == other.arms["other"].hash
     assert resolve(one.tree()).arms["second"].hash == one.arms["second"].hash
@@ -58,10 +57,18 @@ def test_another_start_is_another_training() -> None:
     ("arms", "said"),
     [
         ({"second": {"model": {"from_arm": "frist"}}}, "arm `second`: `model.from_arm` is frist.*did you mean `first`"),
-        ({"first": {"model": {"from_arm": "second"}}}, "goes in a circle: second -> first -> second"),
+        ({"first": {"model": {"from_arm": "second"}}}, "in a circle: second -> first -> second"),
         ({"first": {"model": {"adapter": {"lora_r": 2}}}}, "trains an adapter and not a whole model"),
-        ({"first": {"trainer": "none"}}, "`first`, which trains nothing"),
-        ({"first": {"model": {"shape": {"hidden_size": 32}}}}, "`model.shape` is .* and theirs is"),
+        ({"first": {"trainer": "none"}}, "is first, which trains nothing"),
+        (
+            {"other": {"weighting": {"kind": "reference_excess", "reference": "arm:frist"}}},
+            "arm `other`: `weighting.reference` is frist, no arm",
+        ),
+        (
+            {"first": {"weighting": {"kind": "reference_excess", "reference": "arm:second"}}},
+            "in a circle: second -> first -> second",
+        ),
+        ({"first": {"model": {"shape": {"hidden_size": 32}}}}, "`model.shape` is .* here and .* there"),
     ],
 )
 def test_what_cannot_be_started_from(arms: dict[str, Any], said: str) -> None:
@@ -93,3 +100,15 @@ def test_smoke_tries_a_chain() -> None:
         "first",
         "second",
     ]
+
+
+def test_a_reference_may_be_an_arm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CURRICLE_CACHE", str(tmp_path / "cache"))
+    excess = {"weighting": {"kind": "reference_excess", "reference": "arm:first", "ratio": 0.5}}
+    curricle.run(with_arms(other=excess), arms=["other"], seeds=[3])
+    books = {arm: read_json(f"runs/chain/{arm}/seed-3/results.json") for arm in ("first", "other")}
+    assert not Path("runs/chain/second").exists()
+    assert books["other"]["label_flops"] > train_flops(books["first"])
+    [about] = (tmp_path / "cache").rglob("reference-losses/*/about.json")
+    assert read_json(about)["model"] == "arm:first"

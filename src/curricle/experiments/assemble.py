@@ -89,7 +89,7 @@ def make_model(material: Material, seed: int, folder: str | Path) -> Any:
     from ..models.probe import verify_packing
 
     choice = choose(material)
-    config = started(material.settings.model, Path(folder))
+    config = started(material.settings.model, folder)
     if _base_is_ours(config) and (config.adapter or material.settings.generator) is not None:
         config = _saved_base(config, material, seed, Path(folder) / "base")
     model: Any = load_model(

@@ -1,11 +1,14 @@
-"""Arms that start from the model of another arm: `model.from_arm: critic` takes the one trained with the same seed.
+"""Arms that need the model of another arm, the one trained with the same seed.
 
     arms:
-      critic:  {critic: {stage: pretrain}}
-      joint:   {model: {from_arm: critic}, critic: {}}         runs/NAME/critic/seed-0/model -> runs/NAME/joint/seed-0
+      critic:     {critic: {stage: pretrain}}
+      joint:      {model: {from_arm: critic}, critic: {}}                      starts from that model
+      reference:  {}
+      rho1:       {weighting: {kind: reference_excess, reference: "arm:reference"}}     is held against that model
 
-The arm keeps its own model section, which must be that of the arm it starts from: it says what the weights are of. What
-the first arm cost is charged to all that start from it.
+The model lies in `runs/NAME/critic/seed-0/model`, seen from `runs/NAME/joint/seed-0`. An arm keeps its own model
+section, which must be that of the arm it needs: it says what the weights are of. What that arm cost is charged to all
+that need it.
 """
 
 from __future__ import annotations
@@ -19,69 +22,97 @@ from ..models.config import ModelConfig
 from ..runtime.files import read_json
 from .recipe import Settings
 
+ARM = "arm:"
+"""What comes before an arm's name where a path could stand too."""
 _OWN = {"from_arm", "adapter", "dtype", "attn_implementation"}
 """What may differ between the model sections."""
 
 
+def needs(settings: Settings) -> dict[str, str]:
+    """The arms whose models these settings need, by the key that says so."""
+    found = {"model.from_arm": settings.model.from_arm, "weighting.reference": reference_arm(settings)}
+    return {key: arm for key, arm in found.items() if arm is not None}
+
+
+def reference_arm(settings: Settings) -> str | None:
+    """The arm whose model the losses are held against."""
+    config = settings.weighting
+    if config.kind != "reference_excess" or not (config.reference or "").startswith(ARM):
+        return None
+    return str(config.reference).removeprefix(ARM)
+
+
 def in_order(arms: Mapping[str, Settings]) -> list[str]:
-    """The names, each after the arm that it starts from; else as they are written."""
+    """The names, each after the arms that it needs; else as they are written."""
     done: list[str] = []
     for name in arms:
-        way = [name]
-        while (start := arms[way[-1]].model.from_arm) is not None:
-            if start not in arms:
-                raise RecipeError(f"arm `{way[-1]}`: `model.from_arm` is {start}, no arm; {nearest(start, arms)}")
-            if start in way:
-                raise RecipeError(f"`model.from_arm` goes in a circle: {' -> '.join([*way, start])}")
-            _refuse_other(way[-1], arms[way[-1]], start, arms[start])
-            way.append(start)
-        done += [step for step in reversed(way) if step not in done]
+        _after_its_needs(name, arms, (), done)
     return done
 
 
-def with_starts(names: Iterable[str], arms: Mapping[str, Settings]) -> set[str]:
-    """These arms, and all that they start from."""
+def _after_its_needs(name: str, arms: Mapping[str, Settings], way: tuple[str, ...], done: list[str]) -> None:
+    if name in way:
+        raise RecipeError(f"arms need one another in a circle: {' -> '.join([*way, name])}")
+    if name in done:
+        return
+    for key, other in needs(arms[name]).items():
+        if other not in arms:
+            raise RecipeError(f"arm `{name}`: `{key}` is {other}, no arm; {nearest(other, arms)}")
+        _refuse_other(name, arms[name], key, other, arms[other])
+        _after_its_needs(other, arms, (*way, name), done)
+    done.append(name)
+
+
+def with_needs(names: Iterable[str], arms: Mapping[str, Settings]) -> set[str]:
+    """These arms, and all that they need."""
     found: set[str] = set()
-    for name in names:
-        step: str | None = name
-        while step is not None and step not in found:
-            found.add(step)
-            step = arms[step].model.from_arm
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += needs(arms[name]).values()
     return found
 
 
-def _refuse_other(name: str, settings: Settings, start: str, started: Settings) -> None:
-    if started.trainer == "none":
+def _refuse_other(name: str, settings: Settings, key: str, other: str, needed: Settings) -> None:
+    if needed.trainer == "none":
+        raise RecipeError(f"arm `{name}`: `{key}` is {other}, which trains nothing (`trainer: none`); leave it out")
+    if needed.model.adapter is not None or needed.generator is not None:
         raise RecipeError(
-            f"arm `{name}` starts from `{start}`, which trains nothing (`trainer: none`); leave from_arm out"
+            f"arm `{name}`: `{key}` is {other}, which trains an adapter and not a whole model; train `{other}` without "
+            "model.adapter, or export it (curricle export) and name the folder in a recipe of its own"
         )
-    if started.model.adapter is not None or started.generator is not None:
-        raise RecipeError(
-            f"arm `{name}` starts from `{start}`, which trains an adapter and not a whole model; train `{start}` "
-            "without model.adapter, or export it (curricle export) and name the folder in a recipe of its own"
-        )
-    critic, before = settings.critic, started.critic
-    if critic is not None and before is None and started.model.from_arm is None and critic.makes_head is None:
-        raise RecipeError(
-            f"arm `{name}` goes on with the critic of `{start}`, which has none; give `{start}` a `critic`"
-        )
-    if critic is not None and before is not None and critic.kind != before.kind:
-        raise RecipeError(f"arm `{name}` has a {critic.kind} critic and starts from `{start}` with a {before.kind} one")
-    own, other = (each.model.model_dump(exclude=_OWN) for each in (settings, started))
-    for key, value in own.items():
-        if value != other[key]:
+    if key == "model.from_arm":
+        _refuse_critic(name, settings, other, needed)
+    own, theirs = (each.model.model_dump(exclude=_OWN) for each in (settings, needed))
+    for field, value in own.items():
+        if value != theirs[field]:
             raise RecipeError(
-                f"arm `{name}` starts from `{start}`, but its `model.{key}` is {value} and theirs is {other[key]}; the "
+                f"arm `{name}`: `{key}` is {other}, but `model.{field}` is {value} here and {theirs[field]} there; the "
                 "two have one model, so leave it to the base of the recipe"
             )
 
 
-def model_folder(arm: str, folder: Path) -> Path:
+def _refuse_critic(name: str, settings: Settings, start: str, started: Settings) -> None:
+    critic, before = settings.critic, started.critic
+    if critic is None:
+        return
+    if before is None and started.model.from_arm is None and critic.makes_head is None:
+        raise RecipeError(
+            f"arm `{name}` goes on with the critic of `{start}`, which has none; give `{start}` a `critic`"
+        )
+    if before is not None and critic.kind != before.kind:
+        raise RecipeError(f"arm `{name}` has a {critic.kind} critic and starts from `{start}` with a {before.kind} one")
+
+
+def model_folder(arm: str, folder: str | Path) -> Path:
     """Where the model of another arm lies, seen from the folder of a run with the same seed."""
-    return folder.absolute().parent.parent / arm / folder.name / "model"
+    run = Path(folder).absolute()
+    return run.parent.parent / arm / run.name / "model"
 
 
-def started(config: ModelConfig, folder: Path) -> ModelConfig:
+def started(config: ModelConfig, folder: str | Path) -> ModelConfig:
     """The model section with the trained model of the arm that the run in this folder starts from, if it does."""
     if config.from_arm is None:
         return config
@@ -89,11 +120,12 @@ def started(config: ModelConfig, folder: Path) -> ModelConfig:
     return config.model_copy(update={"name_or_path": str(path), "shape": {}, "revision": None, "from_arm": None})
 
 
-def charged(config: ModelConfig, folder: Path) -> float:
-    """What had been spent on the model before this run began, in FLOPs."""
+def charged(settings: Settings, folder: Path) -> float:
+    """What had been spent on the models of other arms before this run began, in FLOPs."""
     from .comparison.compute import train_flops
 
-    if config.from_arm is None:
-        return 0.0
-    results: dict[str, Any] = read_json(model_folder(config.from_arm, folder).parent / "results.json")
-    return (train_flops(results) or 0.0) + float(results.get("label_flops") or 0.0)
+    spent = 0.0
+    for arm in set(needs(settings).values()):
+        results: dict[str, Any] = read_json(model_folder(arm, folder).parent / "results.json")
+        spent += (train_flops(results) or 0.0) + float(results.get("label_flops") or 0.0)
+    return spent

@@ -40,7 +40,7 @@ def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str
     checkpoints = to_average(arm.settings, trainer)
     save_model(trainer, folder / "model", checkpoints)
     last = trainer.monitor.last
-    beforehand = charged(material.settings.model, folder) + (reference.flops if reference else 0.0)
+    beforehand = charged(material.settings, folder) + (reference.flops if reference else 0.0)
     return _about_run(arm, material, seed, model, beforehand) | {
         "steps": trainer.state.global_step,
         "tokens": last["tokens"],

@@ -23,6 +23,7 @@ from ..runtime.progress import say
 from ..runtime.ranks import barrier, is_main, shared
 from ..training.config import DistributedConfig
 from .assemble import make_model
+from .chain import model_folder, reference_arm
 from .labels.scoring import trained_folder
 from .material import Material, half_of
 from .toys.base import make_base, place_base
@@ -46,13 +47,17 @@ class ReferenceLosses:
     """What the pass costs, whether it was made for this run or found."""
 
 
-def reference_model(settings: Settings) -> ModelConfig | None:
+def reference_model(settings: Settings, folder: str | Path) -> ModelConfig | None:
     """How the reference is loaded: like the trained model, but whole and as it was saved."""
     config = settings.weighting
     if config.kind != "reference_excess" or config.reference is None or settings.trainer == "none":
         return None
-    whole: dict[str, Any] = dict.fromkeys(("adapter", "lora_gen", "quantization", "pad_token", "revision", "mtp", "from_arm"))
-    changes = whole | {"name_or_path": trained_folder(config.reference), "dtype": config.reference_dtype, "shape": {}}
+    whole: dict[str, Any] = dict.fromkeys(
+        ("adapter", "lora_gen", "quantization", "pad_token", "revision", "mtp", "from_arm")
+    )
+    arm = reference_arm(settings)
+    name = trained_folder(config.reference) if arm is None else str(model_folder(arm, folder))
+    changes = whole | {"name_or_path": name, "from_arm": None, "dtype": config.reference_dtype, "shape": {}}
     known = {name: value for name, value in changes.items() if name in ModelConfig.model_fields}
     model = place_base(settings.model.model_copy(update=known))
     if model.nano_type:
@@ -64,7 +69,9 @@ def check_reference(material: Material) -> None:
     """Refuse a reference with other tokens, before anything is loaded."""
     from ..models.loading import load_tokenizer
 
-    reference = reference_model(material.settings)
+    if reference_arm(material.settings) is not None:  # it is trained by the same recipe, from the same model
+        return
+    reference = reference_model(material.settings, ".")
     if reference is None:
         return
     make_base(reference)
@@ -72,9 +79,9 @@ def check_reference(material: Material) -> None:
     own_hash, their_hash = vocabulary_hash(material.tokenizer), vocabulary_hash(theirs)
     if own_hash != their_hash:
         raise ModelError(
-            f"weighting.reference {material.settings.weighting.reference} has another tokenizer, {len(theirs):,} tokens "
-            f"({their_hash}), than the trained model, {len(material.tokenizer):,} ({own_hash}); losses are compared "
-            "token by token, so name a model with the same vocabulary"
+            f"weighting.reference {material.settings.weighting.reference} has another tokenizer, of {len(theirs):,} "
+            f"tokens ({their_hash}), than the trained model, {len(material.tokenizer):,} ({own_hash}); losses are "
+            "compared token by token, so name a model with the same vocabulary"
         )
 
 
@@ -85,7 +92,7 @@ def vocabulary_hash(tokenizer: Any) -> str:
 
 def reference_losses(material: Material, seed: int, folder: str | Path) -> ReferenceLosses | None:
     """From the cache, or by one pass over the training table; None where the recipe names no reference."""
-    reference = reference_model(material.settings)
+    reference = reference_model(material.settings, folder)
     if reference is None:
         return None
     check_reference(material)

@@ -23,7 +23,7 @@ from ..runtime.config import Section
 from ..runtime.fingerprint import fingerprint
 from ..runtime.progress import say
 from .arms import below, expand
-from .chain import in_order, with_starts
+from .chain import in_order, needs, with_needs
 from .comparison.config import CheckConfig, ComparisonConfig
 from .document import KeyPath, Place, Places, Tree, as_written, dotted, read_document, write_document
 from .keys import hint, section_keys
@@ -54,7 +54,7 @@ class Arm:
     """Names what the training depends on; neither the arm's name, nor other arms, nor seeds, nor what is measured
     afterwards go into it."""
     start: str | None = None
-    """The same of the arm whose model this one starts from."""
+    """The same of the arms whose models this one needs, together."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ class Experiment:
         return Path("runs") / self.name
 
     def select(self, arms: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> Experiment:
-        """Only these arms, with those that they start from; these seeds in place of the recipe's."""
+        """Only these arms, with those that they need; these seeds in place of the recipe's."""
         chosen = self.arms
         if arms is not None:
             for name in arms:
                 if name not in self.arms:
                     raise RecipeError(f"the recipe has no arm `{name}`; {nearest(name, self.arms)}")
-            wanted = with_starts(arms, self._settings())
+            wanted = with_needs(arms, self._settings())
             chosen = {name: arm for name, arm in self.arms.items() if name in wanted}
         if seeds is not None and (len(set(seeds)) != max(1, len(seeds)) or min(seeds) < 0 or max(seeds) > MAX_SEED):
             raise RecipeError(f"seeds are different whole numbers from 0 on, {MAX_SEED} at most; found {list(seeds)}")
@@ -91,7 +91,7 @@ class Experiment:
         return replace(self, arms=chosen, seeds=self.seeds if seeds is None else tuple(seeds))
 
     def in_order(self) -> list[Arm]:
-        """The arms, each after the one whose model it starts from."""
+        """The arms, each after those whose models it needs."""
         return [self.arms[name] for name in in_order(self._settings())]
 
     def _settings(self) -> dict[str, Settings]:
@@ -155,7 +155,8 @@ def resolve(recipe: AnyRecipe, overrides: Sequence[str] = ()) -> Experiment:
     arms: dict[str, Arm] = {}
     for name in in_order({name: settings for name, (settings, _) in variants.items()}):
         settings, changes = variants[name]
-        start = None if settings.model.from_arm is None else arms[settings.model.from_arm].hash
+        hashes = {key: arms[other].hash for key, other in needs(settings).items()}
+        start = fingerprint(hashes) if hashes else None
         arms[name] = Arm(name, _ready(settings), changes, training_hash(settings, start), start)
     arms = {name: arms[name] for name in variants}  # as they are written
     seeds = tuple(whole.seeds or [whole.seed])
@@ -172,7 +173,7 @@ def resolve(recipe: AnyRecipe, overrides: Sequence[str] = ()) -> Experiment:
 def training_hash(settings: Settings, start: str | None = None) -> str:
     """A metric may be added to a finished run, so measuring counts only where it chooses the checkpoint, and how labels
     are made only where the run goes by them. How processes share the work changes no row of a step; how many the batch
-    is written for does. `start`: the hash of the arm whose model it starts from."""
+    is written for does. `start`: of the arms whose models it needs."""
     shaping = settings.model_dump(mode="json", exclude={"evaluation", "generation", "difficulty", "distributed"})
     shaping["world_size"] = settings.distributed.world_size
     if settings.makes_labels:

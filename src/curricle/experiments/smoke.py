@@ -17,6 +17,7 @@ from ..runtime.ranks import barrier, is_main, shared
 from ..training.checkpoints import checkpoints
 from ..training.monitors import peak_memory_bytes
 from .assemble import look_ahead, make_model, make_trainer
+from .chain import needs
 from .labels.making import request, tried
 from .material import gather
 from .measuring import measure_run
@@ -40,11 +41,11 @@ class Smoke:
 def smoke_experiment(experiment: Experiment) -> Smoke:
     """Each arm with its first seed, in a folder that is thrown away."""
     seed, rows = experiment.seeds[0], []
-    started = {arm.settings.model.from_arm for arm in experiment.arms.values()}
+    needed = {other for arm in experiment.arms.values() for other in needs(arm.settings).values()}
     with _scratch() as scratch:
         for arm in experiment.in_order():
             rows.append(_try(arm, seed, experiment.folder, scratch / arm.name / f"seed-{seed}"))
-            if arm.name not in started and is_main():
+            if arm.name not in needed and is_main():
                 shutil.rmtree(scratch / arm.name)
     return Smoke(experiment.name, rows)
 
