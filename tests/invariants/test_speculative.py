@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def distributions(*shape: int, seed: int = 0, zeros: bool = False) -> Tensor:
 def pieces(borders: list[float]) -> list[tuple[float, float]]:
     """[0, 1) cut at these borders: the middle of each piece, and its width."""
     ends = sorted({0.0, 1.0, *(border for border in borders if 0 < border < 1)})
-    return [((a + b) / 2, b - a) for a, b in zip(ends, ends[1:], strict=False)]
+    return [((a + b) / 2, b - a) for a, b in pairwise(ends)]
 
 
 def outcomes(p_tv: Tensor, q_gv: Tensor, drafts: tuple[int, ...]) -> Iterator[tuple[list[int], float]]:
