@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM
 from transformers import Trainer as Plain
 
 from curricle.data.rows import Rows
 from curricle.errors import RecipeError
+from curricle.models.attention import PACKED
 from curricle.models.head import HeadTap, verify_head
+from curricle.models.mtp.making import plain_state
 from curricle.runtime.logs import JsonLog
+from curricle.training.heads import factor_at
 from curricle.training.heldout import heldout_metrics
 from curricle.training.hf import Trainer
+from curricle.weighting import WeightingConfig, build_weighting
 from support import VOCAB, arguments, lora, mtp, table
 
 ROWS = Rows(max_length=64, lookahead=8)
@@ -89,12 +94,8 @@ def test_accumulation_and_batch_size_are_the_same_run(tmp_path: Path) -> None:
 
 
 def test_one_head_trains_as_the_plain_model_does_to_the_bit(tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM
-
     one = mtp(1)
-    plain = AutoModelForCausalLM.from_config(
-        one.config.text_config, attn_implementation=one.config._attn_implementation
-    )
+    plain = AutoModelForCausalLM.from_config(one.config.text_config, attn_implementation=PACKED)
     plain.load_state_dict(one.state_dict())
     settings: dict[str, Any] = {"optim": "adamw_torch", "gradient_accumulation_steps": 2}
     trainer(tmp_path / "one", one, **settings).train()
@@ -165,3 +166,42 @@ def test_sequential_heads_share_lambda() -> None:
     with HeadTap(net) as tap:
         verify_head(net, {"input_ids": labels}, labels, tap)
         assert tap.coefficients == pytest.approx([1.0, 0.15, 0.15])
+
+
+def test_head_1_may_learn_alone(tmp_path: Path) -> None:
+    """Next-token fine-tuning of a multi-token model: its plain model's run, with the other heads kept as they are."""
+    net = mtp(HEADS)
+    settings: dict[str, Any] = {"optim": "adamw_torch", "gradient_accumulation_steps": 2}
+    plain = AutoModelForCausalLM.from_config(net.config.text_config, attn_implementation=PACKED)
+    plain.load_state_dict(plain_state(net))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    run = trainer(tmp_path / "one", net, dials={"weighting": weighting(0)}, **settings)
+    run.train()
+    trainer(tmp_path / "plain", plain, **settings).train()
+    after = net.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in plain.state_dict().items())
+    assert all(torch.equal(after[name], before[name]) for name in after if "extra_heads" in name)
+    assert "loss_head_2" not in log(tmp_path / "one")[0]
+    held_out = heldout_metrics(net, short(), ROWS, run.tap, 1)
+    assert {"loss_head_2", "loss_head_3"} <= held_out.keys()  # how they fall behind is still measured
+
+
+def test_what_later_heads_count_changes_on_the_way(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"max_steps": 4, "per_device_train_batch_size": 1}
+    halved = trainer(tmp_path / "half", dials={"weighting": weighting([(0, 1.0), (0.5, 0.5)])}, **settings)
+    halved.train()
+    trainer(tmp_path / "whole", **settings).train()
+    half, whole = ([row["grad_norm"] for row in log(tmp_path / name)] for name in ("half", "whole"))
+    assert half[:2] == whole[:2]
+    assert half[2] < whole[2]
+    assert [factor_at(halved.heads.later, step / 4) for step in range(4)] == [1.0, 1.0, 0.5, 0.5]
+
+
+def weighting(later_heads: Any) -> Any:
+    return build_weighting(WeightingConfig(later_heads=later_heads))
+
+
+@pytest.mark.parametrize("shares", [[], [(0.5, 1.0)], [(0, 1.0), (0, 0.5)], [(0, 1.0), (0.7, 0.5), (0.6, 0.1)]])
+def test_shares_of_the_run_begin_at_0_and_grow(shares: Any) -> None:
+    with pytest.raises(ValueError, match="begin at 0"):
+        WeightingConfig(later_heads=shares)

@@ -66,7 +66,9 @@ class WeightingConfig(Section):
         if isinstance(self.later_heads, list):
             shares = [share for share, _ in self.later_heads]
             if not shares or shares[0] != 0 or sorted(set(shares)) != shares:
-                raise ValueError(f"weighting.later_heads has shares of the run {shares}: begin at 0, each above the last")
+                raise ValueError(
+                    f"weighting.later_heads has shares of the run {shares}: begin at 0, each above the last"
+                )
         if self.kind == "td_error" and self.terminal == "horizon" and self.gae_lambda:
             raise ValueError("weighting.terminal horizon has errors of one step only; leave gae_lambda at 0")
         if self.kind == "reference_excess" and self.reference is None:
