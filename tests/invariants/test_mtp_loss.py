@@ -1,4 +1,4 @@
-"""Losses of a multi-token model's heads against full logits and against head after head, value and gradient."""
+"""METHODS 6.1, 6.2 and 10.2, of the loss over heads: ours, joint full logits, and a backward pass a head, are one."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class ByLoss(Weighting):
         return 1 / (1 + tokens.loss_n), {}
 
 
-def build(num_heads: int = NUM_HEADS, **shape: Any) -> Any:
+def build(num_heads: int = NUM_HEADS, kind: Any = "parallel", **shape: Any) -> Any:
     torch.manual_seed(0)
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 5, **shape}
-    config = scratch_config(nano_config("llama", support.VOCAB, **shape), num_heads)
+    config = scratch_config(nano_config("llama", support.VOCAB, **shape), num_heads, kind)
     model = AutoModelForCausalLM.from_config(config, attn_implementation=PACKED).double()
     for parameter in model.parameters():
         if parameter.dim() > 1:
@@ -60,7 +60,7 @@ def batch(packing: str) -> tuple[dict[str, Any], Tensor]:
 
 
 def reference(model: Any, inputs: dict[str, Any], labels: Tensor, weighting: Weighting) -> Tensor:
-    """sum_h sum(w * l_h) / N_h from all logits of all heads, place by place."""
+    """sum_h c_h * sum(w * l_h) / N_h from all logits of all heads, place by place."""
     with for_model(inputs) as model_inputs:
         logits = model(**model_inputs, all_heads=True).logits
     learned = reference_futures(labels, inputs, logits.shape[2])
@@ -77,7 +77,8 @@ def reference(model: Any, inputs: dict[str, Any], labels: Tensor, weighting: Wei
     total = torch.zeros((), dtype=torch.float64)
     for h, (places, loss_n) in enumerate(zip(learned, losses, strict=True), start=1):
         weight_n = torch.stack([weights[row, t + h] for row, t, _ in places])
-        total = total + (weight_n * loss_n).sum() / len(places)
+        coefficient = getattr(model, "get_base_model", lambda: model)().config.coefficients[h - 1]
+        total = total + coefficient * (weight_n * loss_n).sum() / len(places)
     return total
 
 
@@ -99,16 +100,16 @@ def ours(model: Any, inputs: dict[str, Any], labels: Tensor, tap: HeadTap, weigh
 WEIGHTINGS: dict[str, Callable[[], Any]] = {"uniform": Uniform, "by position": ByPosition, "by loss": ByLoss}
 
 
+@pytest.mark.parametrize("kind", ["parallel", "sequential"])
 @pytest.mark.parametrize("path", ["tap", "logits"])
 @pytest.mark.parametrize("packing", ["ordered", "none"])
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
-def test_equal_to_all_logits(weighting: str, packing: str, path: str) -> None:
-    model, (inputs, labels) = build(), batch(packing)
+def test_equal_to_all_logits(weighting: str, packing: str, path: str, kind: str) -> None:
+    model, (inputs, labels) = build(kind=kind), batch(packing)
     model.train()
     expected = reference(model, inputs, labels, WEIGHTINGS[weighting]())
     wanted = gradients(model, expected)
     with HeadTap(model, HeadPlan("logits", "for the test") if path == "logits" else None) as tap:
-        assert tap.coefficients == [1.0] * NUM_HEADS
         result, loss = ours(model, inputs, labels, tap, WEIGHTINGS[weighting]())
         found = gradients(model, loss)
     torch.testing.assert_close(loss.double(), expected, rtol=1e-12, atol=1e-12)
