@@ -16,6 +16,7 @@ from curricle.models.choose import Choice, choose_attention
 from curricle.models.nano import nano_config
 from curricle.models.probe import verify_packing
 from models.families import DENSE, DOC_LENS, ISOLATED, REFUSED, build, logits_alone, packed_row, random_tokens
+from support import mtp
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +103,17 @@ def test_an_adapter_does_not_hide_a_leak() -> None:
     leaking = add_adapter(build("mamba2", "eager"), AdapterConfig(lora_target_modules=["in_proj"]))
     with pytest.raises(ModelError, match="cannot isolate packed documents"):
         verify_packing(leaking)
+
+
+@pytest.mark.parametrize("kind", ["parallel", "sequential"])
+def test_a_leak_in_a_later_head_alone_is_found(kind: str) -> None:
+    """Its layer is handed everything but the documents' lengths."""
+    model = mtp(3, kind).eval()
+    assert verify_packing(model).name == PACKED
+    layer = model.extra_heads[1] if kind == "parallel" else model.extra_heads[1].mtp_block
+    known = ("doc_lens", "cu_seq_lens_q")
+    layer.self_attn.register_forward_pre_hook(
+        lambda _, args, given: (args, {name: value for name, value in given.items() if name not in known}),
+        with_kwargs=True,
+    )
+    assert verify_packing(model).name != PACKED

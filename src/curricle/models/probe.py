@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from ..errors import ModelError
 from .attention import documents, packed_rows
 from .choose import Choice, dense_choice
+from .head_plan import accepts
 
 FIRST, SECOND = 9, 7
 # How far B may move, as a share of what it moves when A and B are openly one document: rounding in routed experts.
@@ -68,14 +70,15 @@ def _problem(model: Any, inner: Any, name: str, stock: str) -> str | None:
 
 def _compare(model: Any, inner: Any, name: str, stock: str) -> None:
     first, other, second = _three_documents(inner)
-    packed = _logits_of_second(model, first, second, [FIRST, SECOND])
-    moved = _distance(packed, _logits_of_second(model, other, second, [FIRST, SECOND]))
-    joined = [_logits_of_second(model, start, second, [FIRST + SECOND]) for start in (first, other)]
+    logits_of = partial(_logits_of_second, model, _every_head(inner))
+    packed = logits_of(first, second, [FIRST, SECOND])
+    moved = _distance(packed, logits_of(other, second, [FIRST, SECOND]))
+    joined = [logits_of(start, second, [FIRST + SECOND]) for start in (first, other)]
     share = LEAK_SHARE if packed.dtype == torch.float32 else LEAK_SHARE_HALF
     if not moved <= share * _distance(*joined):
         raise Leak(f"changing one document moved the next one's logits by {moved:.2g}")
     _use(inner, stock)
-    alone = model(input_ids=second, use_cache=False).logits[0]
+    alone = model(input_ids=second, use_cache=False, **_every_head(inner)).logits[0]
     _use(inner, name)
     apart = _distance(packed, alone)
     if not apart <= _tolerance(alone):
@@ -96,13 +99,18 @@ def _three_documents(inner: Any) -> tuple[Tensor, Tensor, Tensor]:
     return tuple(usable[pick].to(device) for pick in picks)  # type: ignore[return-value]
 
 
-def _logits_of_second(model: Any, first: Tensor, second: Tensor, doc_lens: list[int]) -> Tensor:
+def _every_head(inner: Any) -> dict[str, bool]:
+    """What asks a model with several heads for the logits of all."""
+    return {"all_heads": True} if accepts(inner, "all_heads") else {}
+
+
+def _logits_of_second(model: Any, asked: dict[str, bool], first: Tensor, second: Tensor, doc_lens: list[int]) -> Tensor:
     tokens = torch.cat([first, second], dim=1)
     position_ids = torch.cat([torch.arange(length) for length in doc_lens])[None].to(tokens.device)
     seq_idx = torch.repeat_interleave(torch.arange(len(doc_lens), dtype=torch.int32), torch.tensor(doc_lens))[None]
     borders = {"position_ids": position_ids, "seq_idx": seq_idx.to(tokens.device), **documents(doc_lens, tokens.device)}
     with packed_rows():
-        return model(input_ids=tokens, use_cache=False, **borders).logits[0, -second.shape[1] :]
+        return model(input_ids=tokens, use_cache=False, **asked, **borders).logits[0, -second.shape[1] :]
 
 
 def _distance(one: Tensor, other: Tensor) -> float:
