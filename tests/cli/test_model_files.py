@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from curricle.cli import main
 from models.conversion.files import llama, write_llama2c, write_tokenizer_bin
@@ -32,10 +33,23 @@ def test_convert_inspect_slice_verify(source: Path, capsys: pytest.CaptureFixtur
     assert "as of plain, but for 0" in capsys.readouterr().out
 
 
+def test_tensors_that_do_not_fit_are_one_line(source: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["model", "convert", "model.bin", "-o", "plain"]) == 0
+    weights = load_file("plain/model.safetensors")
+    weights["model.norm.bias"] = weights.pop("model.norm.weight")
+    save_file(weights, "plain/model.safetensors", {"format": "pt"})
+    Path("plain/metadata.json").unlink()
+    capfd.readouterr()
+    assert main(["model", "verify", "plain"]) == 2
+    expected = "error: plain: `model.norm.weight` is missing; `model.norm.bias` belongs to no such model"
+    assert capfd.readouterr().err.splitlines() == [expected]
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
         ("convert model.bin -o out --heads 4", "leave no trunk"),
+        ("convert model.bin -o out --kind sequential", "but not how many; add --heads N"),
         ("convert nowhere -o out", "there is no nowhere"),
         ("convert model.bin -o out --tokenizer nowhere", "there is no tokenizer nowhere"),
         ("slice plain -o out --layers 0,x", "--layers takes whole numbers"),

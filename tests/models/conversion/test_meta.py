@@ -107,6 +107,8 @@ def test_a_tensor_missing_in_one_shard_is_named_with_it(tmp_path: Path) -> None:
         ({"use_scaled_rope": True}, "use_scaled_rope, whose factors are not in the file"),
         ({"moe": {"num_experts": 8}}, r"has \['moe'\]"),
         ({"dim": "4096"}, "has dim '4096'; a whole number"),
+        ({"norm_eps": 0}, "has norm_eps 0; a number above 0"),
+        ({"multiple_of": 0}, "has multiple_of 0; a whole number"),
         ({"n_heads": 5}, "describes no Llama"),
         ({"n_layers": 3, "n_future_tokens": 3}, "leaves no trunk"),
     ],

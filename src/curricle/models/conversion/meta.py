@@ -21,6 +21,7 @@ KNOWN = {
     "dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "multiple_of", "ffn_dim_multiplier", "norm_eps",
     "rope_theta", "n_future_tokens", "max_seq_len", "max_batch_size",
 }  # fmt: skip
+FRACTIONS = {"ffn_dim_multiplier", "norm_eps", "rope_theta"}
 MAX_LENGTH = 4096
 """The length of Llama 2 and of Meta's multi-token models; params.json does not say it."""
 MADE_ANEW = {"rope.freqs"}
@@ -50,7 +51,7 @@ def read_shape(folder: Path, part: dict[str, Tensor], num_parts: int) -> Shape:
     params = _params(folder)
     dim, num_future = params["dim"], params.get("n_future_tokens", 1)
     vocab, embedding = params.get("vocab_size", -1), part.get("tok_embeddings.weight")
-    if vocab < 1 and embedding is not None:
+    if vocab < 1 and embedding is not None and embedding.dim() == 2:
         vocab = embedding.shape[0] * (num_parts if embedding.shape[1] == dim else 1)
     shape = Shape(
         dim=dim,
@@ -119,6 +120,8 @@ def _params(folder: Path) -> dict[str, Any]:
         params = read_json(path)
     except ValueError as error:
         raise ModelError(f"{path} is no JSON: {error}") from error
+    if not isinstance(params, dict):
+        raise ModelError(f"{path} holds no table of parameters")
     if params.get("use_scaled_rope"):
         raise ModelError(
             f"{path} has use_scaled_rope, whose factors are not in the file; take the same model for transformers"
@@ -126,17 +129,21 @@ def _params(folder: Path) -> dict[str, Any]:
     unknown = {key for key in set(params) - KNOWN if params[key] not in (None, False)}
     if unknown:
         raise ModelError(f"{path} has {sorted(unknown)}, which no Llama of Meta's that is known here has")
-    for key in ("dim", "n_layers", "n_heads"):
-        if not isinstance(params.get(key), int) or params[key] < 1:
-            raise ModelError(f"{path} has {key} {params.get(key)!r}; a whole number from 1 belongs there")
-    return dict(params)
+    given = {key: value for key, value in params.items() if value is not None and key in KNOWN}
+    for key in {*given, "dim", "n_layers", "n_heads"} - {"vocab_size"}:
+        value, fraction = given.get(key), key in FRACTIONS
+        if not isinstance(value, int | float if fraction else int) or value <= 0:
+            raise ModelError(
+                f"{path} has {key} {value!r}; a {'number above 0' if fraction else 'whole number from 1'} belongs there"
+            )
+    return given
 
 
 def _hidden(params: dict[str, Any], part: dict[str, Tensor], num_parts: int) -> int:
     """Meta's rule for the width between w1 and w2; without `multiple_of` what w1 has."""
     if "multiple_of" not in params:
         first = part.get("layers.0.feed_forward.w1.weight")
-        return 0 if first is None else first.shape[0] * num_parts
+        return first.shape[0] * num_parts if first is not None and first.dim() == 2 else 0
     hidden = int(2 * 4 * params["dim"] / 3)
     if params.get("ffn_dim_multiplier"):
         hidden = int(params["ffn_dim_multiplier"] * hidden)

@@ -79,6 +79,16 @@ def same_logits(ours: Tensor, theirs: Tensor, dtype: torch.dtype, what: str) -> 
     return difference
 
 
+def same_weights(ours: Any, theirs: Any, what: str) -> None:
+    """Every tensor that two models both have is the same, bit for bit."""
+    other = theirs.state_dict()
+    moved = [
+        name for name, tensor in ours.state_dict().items() if name in other and not torch.equal(tensor, other[name])
+    ]
+    if moved:
+        raise ModelError(f"{what}: {', '.join(f'`{name}`' for name in moved[:10])} are not what they were")
+
+
 def finite(model: Any) -> None:
     """Refuse weights that are no numbers, by name."""
     bad = [name for name, weight in model.state_dict().items() if not torch.isfinite(weight).all()]

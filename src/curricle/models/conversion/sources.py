@@ -7,6 +7,9 @@ transformers    a folder with config.json and safetensors, or pickled weights, w
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 TOKENIZERS = ("tokenizer.model", "tokenizer.bin", "tok*.bin", "tok*.model")
 PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
+REPORT = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+"""Asks transformers for everything that does not fit, in place of filling it at random."""
 OURS = "value_head."
 """Tensors with this beginning are a critic's, which stands beside any model."""
 
@@ -111,9 +116,8 @@ def from_state(settings: Any, state: dict[str, Tensor], dtype: torch.dtype) -> A
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     known: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(settings)]
-    model, report = known.from_pretrained(
-        None, config=settings, state_dict=state, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
-    )
+    with _reported_here():
+        model, report = known.from_pretrained(None, config=settings, state_dict=state, dtype=dtype, **REPORT)
     _complete("the weights", report)
     return model.eval()
 
@@ -133,7 +137,6 @@ def read_model(folder: Path) -> tuple[Any, tuple[str, ...]]:
 
     from ..config import ModelConfig
     from ..loading import check_weights, model_settings
-    from ..value_head import expected_by_us
 
     config = ModelConfig(name_or_path=str(folder))
     settings = model_settings(config)
@@ -147,11 +150,10 @@ def read_model(folder: Path) -> tuple[Any, tuple[str, ...]]:
     check_weights(config)
     from safetensors import SafetensorError
 
+    loader: Any = AutoModelForCausalLM
     try:
-        loader: Any = AutoModelForCausalLM
-        asked = {"output_loading_info": True, "ignore_mismatched_sizes": True, "use_safetensors": True}
-        with expected_by_us():
-            model, report = loader.from_pretrained(folder, dtype="auto", **asked)
+        with _reported_here():
+            model, report = loader.from_pretrained(folder, dtype="auto", use_safetensors=True, **REPORT)
     except SafetensorError as error:
         raise ModelError(f"the weights of {folder} cannot be read: {error}") from error
     return model.eval(), _complete(str(folder), report)
@@ -183,6 +185,21 @@ def _read_folder(folder: Path, tokenizer: Path | None) -> Source:
     model, beside = read_model(folder)
     read = read_tokenizer(tokenizer or folder)
     return Source(model, read, "transformers", [folder / "config.json", *weight_files(folder)], left_out=beside)
+
+
+@contextmanager
+def _reported_here() -> Iterator[None]:
+    """Inside, transformers leaves its own table of tensors that do not fit unsaid: here each one is an error."""
+
+    def says_more(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(says_more)
+    try:
+        yield
+    finally:
+        logger.removeFilter(says_more)
 
 
 def _complete(what: str, report: dict[str, Any]) -> tuple[str, ...]:
