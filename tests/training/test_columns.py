@@ -157,3 +157,28 @@ def test_rows_of_weight_zero_are_as_good_as_absent(tmp_path: Path) -> None:
     optimizer.step()
     for own, wanted in zip(trainer.model.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(own, wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"kind": "random_tokens"}, {"kind": "own_probability", "control": "random_matched"}], ids=str
+)
+def test_a_resumed_run_draws_what_the_unbroken_one_drew(tmp_path: Path, settings: dict[str, Any]) -> None:
+    from curricle.training.hf import Trainer
+
+    torch.set_num_threads(1)
+
+    def trainer(folder: Path) -> Any:
+        return Trainer(
+            model=support.model(),
+            args=support.arguments(folder, save_strategy="steps", save_steps=2),
+            train_dataset=bringing(),
+            rows=Rows(max_length=48),
+            weighting=build_weighting(WeightingConfig.model_validate(settings), seed=1),
+        )
+
+    whole = trainer(tmp_path)
+    whole.train()
+    rest = trainer(tmp_path)
+    rest.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    for own, other in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
+        assert torch.equal(own, other)
