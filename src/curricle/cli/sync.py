@@ -26,11 +26,11 @@ def sync(
 
     \b
     Example:
-      curricle sync runs/quickstart /mnt/storage/quickstart
+      curricle sync runs/quickstart /data/quickstart
       curricle sync runs s3://bucket/runs --verify
       curricle sync s3://bucket/models/base models/base
 
-    In Python: curricle.runtime.sync.sync("runs/quickstart", "/mnt/storage/quickstart")
+    In Python: curricle.runtime.sync.sync("runs/quickstart", "/data/quickstart")
     """
     from ..runtime.sync import sync as copy
 
