@@ -27,6 +27,7 @@ SPIKE_FACTOR = 2.0
 """A step whose loss or gradient norm is this many times the running median is called a spike."""
 
 SPIKE_WINDOW = 50
+OF_CRITIC = ("value_loss", "value_mean", "value_clipped", "explained_variance")
 CLIP_ADVICE_AFTER = 50
 CLIP_ADVICE_SHARE = 0.5
 
@@ -137,7 +138,7 @@ class Monitor:
 
     def brief(self) -> dict[str, float]:
         """What the host's own log lines gain from ours."""
-        names = ("supervised_share", "clipped_share", "tokens_per_second", "tokens", "fill", "repeats")
+        names = ("supervised_share", "clipped_share", "tokens_per_second", "tokens", "fill", "repeats", *OF_CRITIC)
         return {name: float(self.last[name]) for name in names if name in self.last}
 
     def restart_clock(self) -> None:
