@@ -44,13 +44,13 @@ class StepHeads:
         self.scales = head_scales(count_h, [first, *(factor * each for each in others)])
         return count_h[0]
 
-    def leave_others(self, model: nn.Module, num_heads: int) -> None:
+    def leave_others(self, model: nn.Module) -> None:
         """Where head 1 learns alone, the others stay as they are."""
-        if len(self.coefficients) == 1 < num_heads:
-            for name, parameter in model.named_parameters():
-                if "extra_heads." in name:
-                    parameter.requires_grad_(False)
-            say(f"weighting.later_heads is 0: head 1 learns alone, heads 2 to {num_heads} stay as they are")
+        others = [parameter for name, parameter in model.named_parameters() if "extra_heads." in name]
+        if self.later == 0 and others:
+            for parameter in others:
+                parameter.requires_grad_(False)
+            say("weighting.later_heads is 0: head 1 learns alone, the other heads stay as they are")
 
 
 def factor_at(later: LaterHeads, progress: float) -> float:

@@ -109,8 +109,9 @@ class CurricleMixin(AnyRanks):
         bare = self.accelerator.unwrap_model(self.model)
         if not self.delegates:
             self.tap = HeadTap(bare)
-            self.heads = StepHeads(self.tap.coefficients, self.weighting.later_heads)
-            self.heads.leave_others(bare, len(self.tap.coefficients))
+            alone = critic is not None and critic.pretrains  # no token is learned: one head's losses are enough to log
+            self.heads = StepHeads(self.tap.coefficients[: 1 if alone else None], self.weighting.later_heads)
+            self.heads.leave_others(bare)
             self.weighting.num_heads = len(self.heads.coefficients)
         if self.depth.gates_documents and not self.our_rows:
             raise RecipeError(
