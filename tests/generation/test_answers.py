@@ -14,8 +14,9 @@ from curricle.data.config import DataConfig
 from curricle.data.prompts import Prompts, make_prompts
 from curricle.data.schema import Example, Where
 from curricle.errors import ModelError
-from curricle.generation.answers import Answer, answer, model_fingerprint
+from curricle.generation.answers import Answer, answer, in_words, model_fingerprint, speculation_of
 from curricle.generation.config import GenerationConfig
+from curricle.models.mtp.making import add_heads
 from curricle.models.nano import train_tokenizer
 from curricle.runtime.files import read_json
 from support import model as nano_model
@@ -242,3 +243,43 @@ def test_answers_of_other_stop_texts_are_made_again(tmp_path: Path) -> None:
     stop = free[2].prediction[3:6]
     stopped = replace(asked, items=[replace(prompt, stop_texts=(stop,)) for prompt in asked])
     assert answer(model(), TOKENIZER, stopped, CONFIG, path) == answer(model(), TOKENIZER, stopped, CONFIG)
+
+
+def test_how_drafts_fared_stands_beside_the_answers(tmp_path: Path) -> None:
+    path, asked = tmp_path / "samples_eval.jsonl", prompts()
+    made = add_heads(model(num_hidden_layers=3), 3)
+    drafted = answer(made, TOKENIZER, asked, CONFIG, path)
+    found = speculation_of(path)
+    assert found is not None
+    assert len(found["acceptance"]) == 2
+    assert 1 <= found["tokens_per_call"] <= 3
+    assert found["tokens"] == round(found["tokens_per_call"] * found["calls"])
+    assert in_words(found).startswith(f"{found['tokens_per_call']:.2f} tokens a call; drafts stood in ")
+    assert answer(made, TOKENIZER, asked, CONFIG, path) == drafted
+    assert speculation_of(path) == found  # nothing was made anew
+    never = GenerationConfig(batch_size=3, speculative=False)
+    assert answer(made, TOKENIZER, asked, never, path) == drafted
+    assert answer(made, TOKENIZER, asked, never, tmp_path / "plain.jsonl") == drafted
+    assert speculation_of(tmp_path / "plain.jsonl") is None
+
+
+def test_counts_of_a_run_that_was_cut_off_are_added_to(tmp_path: Path) -> None:
+    path, made = tmp_path / "samples_eval.jsonl", add_heads(model(num_hidden_layers=3), 3)
+    answer(made, TOKENIZER, prompts(), CONFIG, tmp_path / "whole.jsonl")
+    whole = speculation_of(tmp_path / "whole.jsonl")
+    answer(made, TOKENIZER, prompts(4), CONFIG, path)
+    first = speculation_of(path)
+    answer(made, TOKENIZER, prompts(), CONFIG, path)
+    assert first is not None
+    assert whole is not None
+    assert speculation_of(path) == whole
+    assert first["calls"] < whole["calls"]
+
+
+def test_drawn_answers_are_not_gone_on_with_otherwise(tmp_path: Path) -> None:
+    """Drafts change which tokens are drawn, though not how likely they are."""
+    path, made = tmp_path / "samples_eval.jsonl", add_heads(model(num_hidden_layers=3), 3)
+    first = answer(made, TOKENIZER, prompts(), GenerationConfig(temperature=1.0), path)
+    other = answer(made, TOKENIZER, prompts(), GenerationConfig(temperature=1.0, speculative=False), path)
+    assert [one.prediction for one in first] != [one.prediction for one in other]
+    assert speculation_of(path) is None

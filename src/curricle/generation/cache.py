@@ -99,11 +99,10 @@ def new_cache(model: nn.Module) -> DynamicCache:
     return cache
 
 
-def drafting_cache(model: nn.Module) -> DynamicCache:
-    """A cache for all heads of a multi-token model, from which the newest columns can be taken away again: also layers
-    that see a window only keep everything."""
+def drafting_cache(num_layers: int) -> DynamicCache:
+    """A cache from which the newest columns can be taken away again: also layers that see a window keep everything."""
     cache = DynamicCache()
-    cache.layers = [RoomyLayer() for _ in bare(model).new_cache().layers]
+    cache.layers = [RoomyLayer() for _ in range(num_layers)]
     return cache
 
 

@@ -110,10 +110,11 @@ class DraftingBatch(Batch):
         self.drafts: list[list[int]] = []
         self.q_bgv: Tensor | None = None  # what the drafts were drawn by, where tokens are drawn
         layers = bare(decoder.model).new_cache().layers
-        self.counts_columns = any(isinstance(layer, DynamicSlidingWindowLayer) for layer in layers)
+        self.num_layers = len(layers)
+        self.has_windows = any(isinstance(layer, DynamicSlidingWindowLayer) for layer in layers)
 
     def new_cache(self) -> DynamicCache:
-        return drafting_cache(self.decoder.model)
+        return drafting_cache(self.num_layers)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -186,11 +187,11 @@ class DraftingBatch(Batch):
         return self.decoder.agreed(drafts_n.view(-1, num).tolist()), q_bgv
 
     def _roll_back(self, lengths: list[int]) -> None:
-        """Of the columns just read, each row keeps so many."""
+        """Of the columns just read, each row keeps so many. A window counts columns, so that none in it may be empty."""
         assert self.cache is not None
         most, lengths_b1 = max(lengths), torch.tensor(lengths)[:, None]
         self.cache.crop(most - self.num_drafts - 1)
         self.held_bt = torch.cat([self.held_bt, torch.arange(most) < lengths_b1], dim=1)
         longest, columns = int(self.held_bt.sum(-1).max()), self.held_bt.shape[1]
-        if columns > longest * (1 + _EMPTY) or (self.counts_columns and min(lengths) < most):
+        if columns > longest * (1 + _EMPTY) or (self.has_windows and min(lengths) < most):
             self.cache, self.held_bt = stacked([(self.cache, list(range(len(lengths))), self.held_bt)])
