@@ -116,6 +116,12 @@ def quiet_progress(trainer: Trainer) -> None:
         trainer.remove_callback(theirs)
 
 
+def _is_share(weight: torch.Tensor) -> bool:
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(weight, DTensor)
+
+
 class Stepping(Protocol):
     """What the callback below needs of a trainer."""
 
@@ -133,7 +139,9 @@ class StepEnd(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         wrapped = type(self.trainer.model_wrapped).__name__
-        if args.fsdp and "FSDP" not in wrapped:
+        # What FSDP2 has taken apart is made of DTensors; a tensor that is not would be whole on every rank.
+        whole = [name for name, weight in self.trainer.model_wrapped.named_parameters() if not _is_share(weight)]
+        if args.fsdp and ("FSDP" not in wrapped or (whole and int(args.fsdp_config.get("version", 2)) == 2)):
             raise TrainingError(
                 f"fsdp was asked for, but the model came back as {wrapped}; accelerate falls back to DDP on a CPU. "
                 "Run on accelerators, or leave distributed.fsdp out"
