@@ -187,7 +187,7 @@ class DraftingBatch(Batch):
         return self.decoder.agreed(drafts_n.view(-1, num).tolist()), q_bgv
 
     def _roll_back(self, lengths: list[int]) -> None:
-        """Of the columns just read, each row keeps so many. A window counts columns, so that none in it may be empty."""
+        """Of the columns just read, each row keeps so many. A window counts columns: none in it may be empty."""
         assert self.cache is not None
         most, lengths_b1 = max(lengths), torch.tensor(lengths)[:, None]
         self.cache.crop(most - self.num_drafts - 1)
