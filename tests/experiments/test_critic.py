@@ -49,7 +49,11 @@ def recipe(folder: Path, **changes: Any) -> dict[str, Any]:
         "training": TRAINING,
         "evaluation": [{"metric": "loss"}],
     }
-    return overlay(base, changes)  # type: ignore[no-any-return]
+    return overlay(base, changes)
+
+
+def run(asked: dict[str, Any]) -> Any:
+    return curricle.run(asked)
 
 
 def rows_of(result: Any, arm: str) -> list[dict[str, Any]]:
@@ -69,7 +73,7 @@ def test_stage_1_and_stage_2_are_arms_of_one_recipe(
             "weighting": {"kind": "td_error", "gae_lambda": 1.0},
         },
     }
-    result = curricle.run(recipe(tmp_path, arms=arms, trainer=trainer))
+    result = run(recipe(tmp_path, arms=arms, trainer=trainer))
     one, two = rows_of(result, "critic"), rows_of(result, "weighted")
     assert {"value_loss", "explained_variance"} <= one[-1].keys()
     assert {"weight_correct", "weight_incorrect", "value_clipped"} <= two[-1].keys()
@@ -83,11 +87,11 @@ def test_stage_1_and_stage_2_are_arms_of_one_recipe(
 def test_stage_2_is_a_recipe_of_its_own_with_an_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the folder of stage 1; exported, the head is still there."""
     monkeypatch.chdir(tmp_path)
-    one = curricle.run(recipe(tmp_path, name="one", critic={"stage": "pretrain"}))
+    one = run(recipe(tmp_path, name="one", critic={"stage": "pretrain"}))
     folder = Path(one.folder) / "base" / "seed-42" / "model"
     second = recipe(tmp_path, name="two", critic={"stage": "joint"})
     second["model"] = {"name_or_path": str(folder), "adapter": {"lora_r": 2}}
-    two = curricle.run(second)
+    two = run(second)
     assert rows_of(two, "base")[0]["value_mean"] != 0  # it goes on with what stage 1 has learned
     out = export(Path(two.folder) / "base" / "seed-42", tmp_path / "merged")
     head = value_head_of(load_model(ModelConfig(name_or_path=str(out))))
@@ -126,7 +130,7 @@ def test_what_is_refused_before_a_model_is_opened(
     asked = recipe(tmp_path, critic=critic)
     asked["data"]["train"] = write_rows(tmp_path / "other.jsonl", len(rewards), rewards)
     with pytest.raises(CurricleError) as error:
-        curricle.run(asked)
+        run(asked)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("runs/*/base/*/metrics.jsonl"))
@@ -134,8 +138,8 @@ def test_what_is_refused_before_a_model_is_opened(
 
 def test_a_saved_head_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    one = curricle.run(recipe(tmp_path, name="one", critic={"stage": "pretrain"}, training={"max_steps": 1}))
+    one = run(recipe(tmp_path, name="one", critic={"stage": "pretrain"}, training={"max_steps": 1}))
     second = recipe(tmp_path, name="two", critic={"kind": "bounded"})
     second["model"] = {"name_or_path": str(Path(one.folder) / "base" / "seed-42" / "model")}
     with pytest.raises(CurricleError, match="has a linear value head; set it to linear"):
-        curricle.run(second)
+        run(second)

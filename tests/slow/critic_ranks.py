@@ -30,6 +30,7 @@ CRITICS: dict[str, dict[str, Any]] = {
     "lora": {"value_clip": 0.1, "ema_decay": 0.5},
     "heads": {"value_clip": 0},
     "listed": {"value_clip": 0},
+    "again": {"value_clip": 0.1},
 }
 LISTED = ["LlamaDecoderLayer", "ValueHead"]
 
@@ -42,7 +43,7 @@ def carry_out(folder: Path, kind: str, sharded: bool, accumulation: int) -> None
         torch.manual_seed(1)
         net = add_adapter(net, AdapterConfig(lora_r=4))
     layers = LISTED if kind == "listed" else None
-    changes: dict[str, Any] = FsdpConfig(layers=layers).arguments() if sharded else {}
+    changes: dict[str, Any] = FsdpConfig(layers=layers).arguments(kind == "again") if sharded else {}
     settings = {"max_steps": STEPS, "learning_rate": 1e-2, "per_device_train_batch_size": 1, **changes}
     args = arguments(folder, gradient_accumulation_steps=accumulation, **settings)
     host = sharded_on_cpu(Trainer) if sharded else Trainer
