@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import curricle
-from curricle.errors import ModelError
+from curricle.errors import ModelError, RecipeError
 from curricle.experiments.material import Material, gather
 from curricle.experiments.references import check_reference, reference_losses
 from curricle.experiments.resolve import resolve
@@ -94,7 +94,7 @@ def test_a_reference_with_other_tokens_is_refused_before_training(
     torch.manual_seed(0)
     (tmp_path / "other").mkdir()
     other.save_pretrained(tmp_path / "other")
-    with pytest.raises(ModelError, match=r"weighting.reference .*other has another tokenizer, 301 tokens"):
+    with pytest.raises(ModelError, match=r"weighting.reference .*other has another tokenizer, of 301 tokens"):
         curricle.run(recipe(model_of(saved), tmp_path / "other"))
 
 
@@ -113,3 +113,16 @@ def test_a_run_learns_its_share_and_is_charged_for_the_pass(
     assert abs(first["excess_loss"]) < 1e-3, "at first the model is its own reference"
     assert 0.6 <= first["weight_selected"] < 0.62
     assert result.runs[0].results["label_flops"] > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("td_error", "weighting.kind.*set `critic: {}`"),
+        ("correct_only", "weighting.kind.*`data.reward_field`"),
+        ("column", "weighting.kind.*`data.weight_field`"),
+    ],
+)
+def test_a_weighting_whose_ground_is_not_named_is_refused_with_the_recipe(kind: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        resolve({"model": {"name_or_path": "nano:llama"}, "data": DATA, "weighting": {"kind": kind}})

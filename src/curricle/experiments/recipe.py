@@ -118,6 +118,7 @@ class Settings(Section):
         self._labels_differ()
         self._lora_gen_fits()
         self._critic_fits()
+        self._weighting_fits()
         if self.data.eval is None:
             if when not in (None, "no"):
                 raise _wrong(("training", "eval_strategy"), f"is {when}, but there is no `data.eval` to evaluate on")
@@ -183,6 +184,17 @@ class Settings(Section):
         if self.data.reward_field is None:
             message = "needs to know which rows are good; name the column that says so in `data.reward_field`"
             raise _wrong(("critic",), message)
+
+    def _weighting_fits(self) -> None:
+        """What a weighting goes by is named elsewhere in the recipe."""
+        if self.trainer == "none":
+            return
+        kind = self.weighting.kind
+        if kind == "td_error" and self.critic is None:
+            raise _wrong(("weighting", "kind"), "is td_error, which goes by the values of a critic; set `critic: {}`")
+        for needing, name in (("correct_only", "reward_field"), ("column", "weight_field")):
+            if kind == needing and getattr(self.data, name) is None:
+                raise _wrong(("weighting", "kind"), f"is {kind}; name the column that it goes by in `data.{name}`")
 
     def _labels_differ(self) -> None:
         labels = [entry.label for entry in self.evaluation]
