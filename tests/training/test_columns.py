@@ -16,6 +16,7 @@ from curricle.data.table import TokenTable
 from curricle.errors import RecipeError
 from curricle.losses.flat import FlatTokens, Metrics, flatten, keep_mask
 from curricle.training.columns import RowColumns, refuse_one_sided
+from curricle.training.rows import identity, tokens_identity
 from curricle.weighting import Weighting, WeightingConfig, build_weighting
 
 pytestmark = pytest.mark.usefixtures("libraries")
@@ -182,3 +183,12 @@ def test_a_resumed_run_draws_what_the_unbroken_one_drew(tmp_path: Path, settings
     rest.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     for own, other in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
         assert torch.equal(own, other)
+
+
+def test_a_run_does_not_go_on_with_other_rewards_or_weights() -> None:
+    table = bringing()
+    assert table.rewards is not None
+    assert table.token_weights is not None
+    others = [replace(table, rewards=1 - table.rewards), replace(table, token_weights=2 * table.token_weights)]
+    assert len({identity(one) for one in (table, *others, support.table(24))}) == 4
+    assert {tokens_identity(one) for one in others} == {tokens_identity(support.table(24))}

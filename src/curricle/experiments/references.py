@@ -105,10 +105,10 @@ def reference_losses(material: Material, seed: int, folder: str | Path) -> Refer
 
 def _key(material: Material, reference: ModelConfig) -> str:
     from ..models.identity import weights_fingerprint
-    from ..training.rows import identity
+    from ..training.rows import tokens_identity
 
     weights = weights_fingerprint(reference) or reference.name_or_path
-    parts = (weights, vocabulary_hash(material.tokenizer), identity(material.train), reference.dtype)
+    parts = (weights, vocabulary_hash(material.tokenizer), tokens_identity(material.train), reference.dtype)
     return fingerprint("reference", VERSION, *parts, half_of(material.settings))
 
 

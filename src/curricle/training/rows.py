@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..data.table import TokenTable
 
 
 def identity(table: TokenTable) -> str:
-    """Changes when other examples, or other tokens of theirs, are trained on."""
-    parts = (table.offsets, table.tokens, table.supervised)
-    return "-".join(f"{zlib.crc32(np.ascontiguousarray(part).data):08x}" for part in parts)
+    """Changes when other examples, other tokens of theirs, or other rewards and weights, are trained on."""
+    brought = (table.rewards, table.token_weights)
+    return "-".join([tokens_identity(table), *(_checksum(part) for part in brought if part is not None)])
+
+
+def tokens_identity(table: TokenTable) -> str:
+    """Changes when other examples, or other tokens of theirs, are learned."""
+    return "-".join([_checksum(part) for part in (table.offsets, table.tokens, table.supervised)])
+
+
+def _checksum(part: npt.NDArray[Any]) -> str:
+    return f"{zlib.crc32(np.ascontiguousarray(part).data):08x}"
