@@ -64,8 +64,8 @@ class Uniform(Weighting):
 
 
 NEEDED = {
-    "before_n": "the values of a critic, and the model has no value head; add `critic: {}`",
-    "after_n": "the values of a critic, and the model has no value head; add `critic: {}`",
+    "before_n": "the values of a critic; set `critic:` in the recipe, or critic=CriticConfig() on the trainer",
+    "after_n": "the values of a critic; set `critic:` in the recipe, or critic=CriticConfig() on the trainer",
     "reward_n": "the reward of each row; name the column that says whether it is correct in data.reward_field",
     "reference_n": "the losses of a reference model; set weighting.reference",
     "given_n": "the weights that rows bring; name their column in data.weight_field",
