@@ -1,6 +1,6 @@
 """Training with four heads against one: time beside what the operations predict, and the memory of a step.
 
-    python benchmarks/mtp.py            a packed row of 2,048 tokens, hidden 512, 12 layers, vocabulary 32,000, float32
+    python benchmarks/mtp.py            a packed row of 1,024 tokens, hidden 512, 12 layers, vocabulary 32,000, float32
     python benchmarks/mtp.py --quick    smaller, to have a look
 
 scratch   four heads from scratch: their layers are taken off the trunk, so both models have the same parameters
@@ -37,7 +37,7 @@ from harness import figure, interleaved, versioned
 HEADS, DOCUMENT = 4, 256
 WAYS = ("plain", "scratch", "added")
 SIZES = {
-    "full": {"tokens": 2048, "hidden": 512, "layers": 12, "vocab": 32_000},
+    "full": {"tokens": 1024, "hidden": 512, "layers": 12, "vocab": 32_000},
     "quick": {"tokens": 512, "hidden": 256, "layers": 8, "vocab": 8_000},
 }
 TIME_TARGET, MEMORY_TARGET = 1.15, 1.25
