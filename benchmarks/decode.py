@@ -94,7 +94,12 @@ def train(model: Any, tokenizer: Any, texts: list[str], started: float) -> int:
     order = torch.randperm(len(windows), generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.95))
     for step in range(STEPS):
-        share = min(1.0, (step + 1) / WARMUP, (STEPS - step) / (STEPS / 2))
+        elapsed = time.perf_counter() - started
+        if elapsed > SECONDS:
+            say(f"stopped after {step} steps, as {SECONDS:.0f} s are over")
+            return step
+        done = max(step / STEPS, elapsed / SECONDS)  # a slow machine takes fewer steps, and still ends at a low rate
+        share = min(1.0, (step + 1) / WARMUP, 2 * (1 - done))
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * share
         ids_bt = windows[order[torch.arange(step * BATCH, (step + 1) * BATCH) % len(order)]]
@@ -109,10 +114,7 @@ def train(model: Any, tokenizer: Any, texts: list[str], started: float) -> int:
         optimizer.step()
         if step % 20 == 0 or step == STEPS - 1:
             said = " ".join(f"{loss.item():.3f}" for loss in losses)
-            say(f"step {step}, {time.perf_counter() - started:.0f} s, loss of each head: {said}")
-        if time.perf_counter() - started > SECONDS:
-            say(f"stopped after {step + 1} steps, as {SECONDS:.0f} s are over")
-            return step + 1
+            say(f"step {step}, {elapsed:.0f} s, loss of each head: {said}")
     return STEPS
 
 
