@@ -14,9 +14,8 @@ import support
 from curricle.losses import flatten, keep_mask, token_losses, weighted_loss
 from curricle.losses.flat import FlatTokens, last_of_documents
 from curricle.losses.future import futures
-from curricle.models.head import AllOne, HeadTap, supervised_losses
+from curricle.models.head import HeadTap, supervised_losses
 from curricle.weighting import Uniform, Weighting
-from curricle.weighting.column import Column
 from curricle.weighting.reference_excess import ReferenceExcess
 from curricle.weighting.td_error import TDError, advantages, td_errors
 from flat_tables import flat
@@ -285,8 +284,3 @@ def test_tokens_that_are_not_learned_are_not_counted() -> None:
     weights, _ = ReferenceExcess(ratio=0.6)(told)
     assert weights is not None
     assert weights.tolist() == pytest.approx([0, 0, 5 / 3, 5 / 3, 5 / 3])
-
-
-def test_brought_weights_see_no_loss() -> None:
-    assert Column().known_beforehand
-    assert AllOne().known_beforehand

@@ -13,7 +13,7 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from curricle.errors import ModelError
+from curricle.errors import ModelError, TrainingError
 from curricle.losses import FlatTokens
 from curricle.models.head import HeadTap, Supervised, supervised_losses, verify_head
 from curricle.models.head_plan import HeadPlan, plan_head
@@ -341,3 +341,30 @@ def test_through_torch_compile(weighting: Weighting) -> None:
         found = gradients(model, result.loss_sum)
     torch.testing.assert_close(result.loss_n, expected.loss_n)
     assert all((found[name] - grad).abs().max() < 1e-5 for name, grad in wanted.items())
+
+
+class Gives(Weighting):
+    """Weights made by a rule of the test."""
+
+    def __init__(self, make: Any, known_beforehand: bool) -> None:
+        self.make, self.known_beforehand = make, known_beforehand
+
+    def __call__(self, tokens: FlatTokens) -> tuple[Tensor, dict[str, float]]:
+        return self.make(len(tokens)), {}
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda n: torch.ones(n, 1), "weights of shape"),
+        (lambda n: torch.ones(1), "weights of shape"),
+        (lambda n: torch.ones(n + 1), "weights of shape"),
+        (lambda n: torch.linspace(-1, 1, n), "gave a weight of -1"),
+    ],
+)
+def test_weights_of_another_shape_or_below_zero_are_refused(make: Any, said: str, known: bool) -> None:
+    inputs, labels = batch()
+    model = build()
+    with HeadTap(model) as tap, pytest.raises(TrainingError, match=said):
+        supervised_losses(model, inputs, labels, tap, Gives(make, known), scales=tap.coefficients)

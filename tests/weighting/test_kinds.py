@@ -64,6 +64,7 @@ def test_mean_weights_of_correct_and_incorrect_rows() -> None:
         ({"kind": "td_error", "terminal": "horizon", "gae_lambda": 0.5}, "errors of one step"),
         ({"kind": "reference_excess"}, "set weighting.reference"),
         ({"kind": "uniform", "control": "shuffled"}, "changes nothing"),
+        ({"kind": "correct_only", "control": "shuffled"}, "changes nothing"),
         ({"ratio": 0}, "greater than 0"),
         ({"temperature": 0}, "greater than 0"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -87,3 +88,7 @@ def test_empty_tables() -> None:
         weights, _ = weighting(flat([0]))
         assert weights is not None
         assert weights.shape == (0,)
+
+
+def test_a_ratio_from_numpy_is_a_number_like_any_other() -> None:
+    assert num_chosen(np.float64(0.07), 100) == 7

@@ -10,7 +10,7 @@ import torch
 
 from curricle.errors import TrainingError
 from curricle.losses.flat import FlatTokens
-from curricle.weighting.td_error import TDError, advantages, exponential_weights, horizon_errors, td_errors
+from curricle.weighting.td_error import TDError, advantages, exponential_weights, td_errors
 from flat_tables import flat
 
 LENGTHS = [1, 4, 7, 2, 16]
@@ -89,11 +89,12 @@ def test_the_horizon_of_several_heads_depends_on_the_head() -> None:
     tokens, weighting = flat(LENGTHS), TDError(terminal="horizon")
     weighting.num_heads = 3
     weights, _ = weighting(tokens)
-    inner, last = horizon_errors(tokens)
     assert weights is not None
+    assert tokens.before_n is not None
     assert weights.shape == (len(tokens), 3)
-    torch.testing.assert_close(weights[:, :2], exponential_weights(inner).clamp(0.1, 5.0)[:, None].expand(-1, 2))
-    torch.testing.assert_close(weights[:, 2], exponential_weights(last).clamp(0.1, 5.0))
+    inner, last = tokens.after_n - tokens.before_n, tokens.reward_n - tokens.before_n
+    for head, error_n in enumerate((inner, inner, last)):
+        torch.testing.assert_close(weights[:, head], (error_n / 0.9).exp().clamp(0.1, 5.0).to(weights.dtype))
 
 
 def test_half_precision_values_are_summed_in_float32() -> None:

@@ -192,6 +192,10 @@ class Settings(Section):
         kind = self.weighting.kind
         if kind == "td_error" and self.critic is None:
             raise _wrong(("weighting", "kind"), "is td_error, which goes by the values of a critic; set `critic: {}`")
+        if self.critic is not None and self.critic.pretrains and kind != "uniform":
+            raise _wrong(
+                ("weighting", "kind"), f"is {kind}, but in `critic.stage: pretrain` no token is learned; leave it out"
+            )
         for needing, name in (("correct_only", "reward_field"), ("column", "weight_field")):
             if kind == needing and getattr(self.data, name) is None:
                 raise _wrong(("weighting", "kind"), f"is {kind}; name the column that it goes by in `data.{name}`")

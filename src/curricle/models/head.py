@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..errors import ModelError
+from ..errors import ModelError, TrainingError
 from ..losses.choices import first_choices
 from ..losses.flat import FlatTokens, Weigh, flatten, keep_mask
 from ..losses.future import Future, futures, reference_futures
@@ -237,6 +237,21 @@ class _Losses(_Kept):
     def _weigh(self, tokens: FlatTokens) -> None:
         weights_n, self.metrics = self.weighting(tokens)
         self.weights_n = None if weights_n is None else weights_n.detach()
+        if weights_n is not None:
+            self._check_weights(weights_n)
+
+    def _check_weights(self, weights_n: Tensor) -> None:
+        """Another shape would be spread over all tokens silently. Signs are looked at where that makes nobody wait."""
+        num, found = len(self.tokens), tuple(weights_n.shape)
+        if found != (num,) and (len(self.heads) == 1 or found != (num, len(self.heads))):
+            raise TrainingError(
+                f"a weighting gave weights of shape {found} for {num} tokens and {len(self.heads)} heads; it takes one "
+                f"weight for each token, ({num},), or one for each token and head"
+            )
+        if num and weights_n.device.type == "cpu" and bool((weights_n < 0).any()):
+            raise TrainingError(
+                f"a weighting gave a weight of {weights_n.min().item():g}; it says how much a token counts, 0 at least"
+            )
 
     def _weights_m(self, like: Tensor) -> Tensor | None:
         """A token's weight wherever it is learned, times the head's scale; None where all of that is 1."""

@@ -73,6 +73,7 @@ class WeightingConfig(Section):
             raise ValueError("weighting.terminal horizon has errors of one step only; leave gae_lambda at 0")
         if self.kind == "reference_excess" and self.reference is None:
             raise ValueError("weighting.kind reference_excess needs a model to compare with; set weighting.reference")
-        if self.control is not None and self.kind in ("uniform", "random_tokens"):
+        alike = self.kind == "correct_only" and self.control == "shuffled"  # one weight for all tokens of a document
+        if alike or (self.control is not None and self.kind in ("uniform", "random_tokens")):
             raise ValueError(f"weighting.control {self.control} changes nothing about kind {self.kind}; leave it out")
         return self

@@ -15,7 +15,7 @@ from torch import Tensor
 
 def num_chosen(ratio: float, num: int) -> int:
     """ceil(ratio * num), where the ratio is the decimal number that was written: 0.07 of 100 are 7."""
-    return math.ceil(Fraction(repr(ratio)) * num)
+    return math.ceil(Fraction(repr(float(ratio))) * num)
 
 
 def choose_top(scores_n: Tensor, ratio: float) -> Tensor:
