@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import curricle
-from curricle.errors import RecipeError
+from curricle.errors import RecipeError, RunError
 from curricle.experiments.comparison.compute import train_flops
 from curricle.experiments.overrides import overlay
 from curricle.experiments.resolve import resolve
@@ -77,6 +78,33 @@ def test_what_cannot_be_started_from(arms: dict[str, Any], said: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("lowest", "critic", "said"),
+    [
+        ({}, {}, "arm `last` goes on with the critic of `second`, which has none, nor has `first`, .*; give `first` a"),
+        ({"kind": "bounded"}, {}, "arm `last` has a linear critic and starts from `first` with a bounded one"),
+        ({"kind": "linear"}, {"kind": "bounded", "new_head": "zero"}, "arm `last` has a bounded critic and starts"),
+    ],
+)
+def test_a_critic_is_looked_for_all_the_way_up(lowest: dict[str, Any], critic: dict[str, Any], said: str) -> None:
+    """`second` lies between, and has no critic of its own: the head stays in its model."""
+    first = {"critic": {"stage": "pretrain", **lowest}} if lowest else {}
+    rewarded = {"data": {"reward_field": "is_correct"}}
+    arms = {"first": first, "last": {"model": {"from_arm": "second"}, "critic": critic}}
+    with pytest.raises(RecipeError, match=said) as error:
+        resolve(overlay(with_arms(**arms), rewarded))
+    assert "\n" not in str(error.value)
+
+
+def test_a_critic_from_the_top_of_the_chain_is_there() -> None:
+    arms = {
+        "first": {"critic": {"stage": "pretrain", "kind": "bounded"}},
+        "last": {"model": {"from_arm": "second"}, "critic": {"kind": "bounded"}},
+    }
+    found = resolve(overlay(with_arms(**arms), {"data": {"reward_field": "is_correct"}}))
+    assert [arm.name for arm in found.in_order()] == ["first", "second", "other", "last"]
+
+
 def test_a_run_starts_from_the_weights_that_the_other_arm_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +117,7 @@ def test_a_run_starts_from_the_weights_that_the_other_arm_saved(
     books = {arm: read_json(f"runs/chain/{arm}/seed-3/results.json") for arm in ("first", "second")}
     assert books["first"]["label_flops"] == 0
     assert books["second"]["label_flops"] == train_flops(books["first"]) > 0
+    assert books["second"]["start_flops"] == books["second"]["label_flops"]
     assert "beforehand" in str(result)
     metrics = curricle.evaluate("runs/chain/second/seed-3", metrics=["loss"]).as_dict()["metrics"]
     assert metrics["loss"] == pytest.approx(books["first"]["metrics"]["loss"])
@@ -112,3 +141,60 @@ def test_a_reference_may_be_an_arm(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert books["other"]["label_flops"] > train_flops(books["first"])
     [about] = (tmp_path / "cache").rglob("reference-losses/*/about.json")
     assert read_json(about)["model"] == "arm:first"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CURRICLE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "runs/chain"
+
+
+def test_only_the_arms_that_are_named_are_forced(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An arm that another one needs stays; once it is forced itself, the other is told to be of before."""
+
+    def written(arm: str) -> int:
+        return (place / arm / "seed-3/model/model.safetensors").stat().st_mtime_ns
+
+    curricle.run(RECIPE, arms=["second"], seeds=[3])
+    before = {arm: written(arm) for arm in ("first", "second")}
+    curricle.run(RECIPE, arms=["second"], seeds=[3], force=True)
+    assert written("first") == before["first"]
+    assert written("second") > before["second"]
+    capsys.readouterr()
+    curricle.run(RECIPE, arms=["second"], seeds=[3])
+    assert "on another" not in capsys.readouterr().err
+
+    curricle.run(RECIPE, arms=["first"], seeds=[3], force=True)
+    assert written("first") > before["first"]
+    os.utime(place / "second/seed-3/results.json", ns=(before["first"], before["first"]))
+    capsys.readouterr()
+    curricle.run(RECIPE, arms=["second"], seeds=[3])
+    assert "second/seed-3: finished before, on another model of arm `first`; --force" in capsys.readouterr().err
+
+
+def test_without_names_all_arms_are_forced(place: Path) -> None:
+    curricle.train(RECIPE, seeds=[3])
+    models = [place / arm / "seed-3/model/model.safetensors" for arm in RECIPE["arms"]]
+    before = [model.stat().st_mtime_ns for model in models]
+    curricle.train(RECIPE, seeds=[3], force=True)
+    assert all(model.stat().st_mtime_ns > then for model, then in zip(models, before, strict=True))
+
+
+def test_an_arm_that_is_needed_and_another_recipes_is_not_thrown_away(place: Path) -> None:
+    curricle.train(RECIPE, arms=["first"], seeds=[3])
+    other = with_arms(first={"training": {"learning_rate": 0.02}})
+    with pytest.raises(RunError, match=r"first/seed-3 holds another recipe.*name it, too, with --force"):
+        curricle.train(other, arms=["second"], seeds=[3], force=True)
+    assert (place / "first/seed-3/model").is_dir()
+
+
+def test_an_arm_that_is_needed_twice_is_charged_once(place: Path) -> None:
+    """`other` starts from `first` and is held against `second`, which started from `first` too."""
+    excess = {"kind": "reference_excess", "reference": "arm:second", "ratio": 0.5}
+    curricle.train(with_arms(other={"model": {"from_arm": "first"}, "weighting": excess}), arms=["other"], seeds=[3])
+    books = {arm: read_json(place / arm / "seed-3/results.json") for arm in RECIPE["arms"]}
+    trained = {arm: train_flops(each) for arm, each in books.items()}
+    assert books["second"]["start_flops"] == books["second"]["label_flops"] == trained["first"]
+    assert books["other"]["start_flops"] == trained["first"] + trained["second"]
+    assert books["other"]["label_flops"] > books["other"]["start_flops"]  # its own: the reference's pass over the rows

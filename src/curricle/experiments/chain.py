@@ -13,7 +13,7 @@ that need it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,24 +58,29 @@ def _after_its_needs(name: str, arms: Mapping[str, Settings], way: tuple[str, ..
     for key, other in needs(arms[name]).items():
         if other not in arms:
             raise RecipeError(f"arm `{name}`: `{key}` is {other}, no arm; {nearest(other, arms)}")
-        _refuse_other(name, arms[name], key, other, arms[other])
         _after_its_needs(other, arms, (*way, name), done)
+        _refuse_other(name, key, other, arms)
     done.append(name)
 
 
 def with_needs(names: Iterable[str], arms: Mapping[str, Settings]) -> set[str]:
     """These arms, and all that they need."""
+    return _closure(names, lambda name: arms[name])
+
+
+def _closure(names: Iterable[str], settings_of: Callable[[str], Settings]) -> set[str]:
     found: set[str] = set()
     left = list(names)
     while left:
         name = left.pop()
         if name not in found:
             found.add(name)
-            left += needs(arms[name]).values()
+            left += needs(settings_of(name)).values()
     return found
 
 
-def _refuse_other(name: str, settings: Settings, key: str, other: str, needed: Settings) -> None:
+def _refuse_other(name: str, key: str, other: str, arms: Mapping[str, Settings]) -> None:
+    settings, needed = arms[name], arms[other]
     if needed.trainer == "none":
         raise RecipeError(f"arm `{name}`: `{key}` is {other}, which trains nothing (`trainer: none`); leave it out")
     if needed.model.adapter is not None or needed.generator is not None:
@@ -84,7 +89,7 @@ def _refuse_other(name: str, settings: Settings, key: str, other: str, needed: S
             "model.adapter, or export it (curricle export) and name the folder in a recipe of its own"
         )
     if key == "model.from_arm":
-        _refuse_critic(name, settings, other, needed)
+        _refuse_critic(name, other, arms)
     own, theirs = (each.model.model_dump(exclude=_OWN) for each in (settings, needed))
     for field, value in own.items():
         if value != theirs[field]:
@@ -94,13 +99,18 @@ def _refuse_other(name: str, settings: Settings, key: str, other: str, needed: S
             )
 
 
-def _refuse_critic(name: str, settings: Settings, start: str, started: Settings) -> None:
-    critic, before = settings.critic, started.critic
+def _refuse_critic(name: str, start: str, arms: Mapping[str, Settings]) -> None:
+    """A critic's head stays in the model of an arm that does not train it, so it may come from further up."""
+    critic, way = arms[name].critic, [start]
     if critic is None:
         return
-    if before is None and started.model.from_arm is None and critic.makes_head is None:
+    while arms[way[-1]].critic is None and (above := arms[way[-1]].model.from_arm) is not None:
+        way.append(above)
+    start, before = way[-1], arms[way[-1]].critic
+    if before is None and critic.makes_head is None:
+        nor = "".join(f", nor has `{arm}`, which that one starts from" for arm in way[1:])
         raise RecipeError(
-            f"arm `{name}` goes on with the critic of `{start}`, which has none; give `{start}` a `critic`"
+            f"arm `{name}` goes on with the critic of `{way[0]}`, which has none{nor}; give `{start}` a `critic`"
         )
     if before is not None and critic.kind != before.kind:
         raise RecipeError(f"arm `{name}` has a {critic.kind} critic and starts from `{start}` with a {before.kind} one")
@@ -121,11 +131,19 @@ def started(config: ModelConfig, folder: str | Path) -> ModelConfig:
 
 
 def charged(settings: Settings, folder: Path) -> float:
-    """What had been spent on the models of other arms before this run began, in FLOPs."""
+    """What had been spent on the models of other arms before this run began, in FLOPs: of each arm that is needed,
+    directly or by others, its training and its own labels, once."""
     from .comparison.compute import train_flops
 
+    def run(arm: str) -> Path:
+        return model_folder(arm, folder).parent
+
+    def settings_of(arm: str) -> Settings:
+        return Settings.model_validate(read_json(run(arm) / "arm.json")["settings"])
+
     spent = 0.0
-    for arm in set(needs(settings).values()):
-        results: dict[str, Any] = read_json(model_folder(arm, folder).parent / "results.json")
-        spent += (train_flops(results) or 0.0) + float(results.get("label_flops") or 0.0)
+    for arm in sorted(_closure(needs(settings).values(), settings_of)):
+        results: dict[str, Any] = read_json(run(arm) / "results.json")
+        own = float(results.get("label_flops") or 0.0) - float(results.get("start_flops") or 0.0)
+        spent += (train_flops(results) or 0.0) + own
     return spent

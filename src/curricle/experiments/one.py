@@ -29,7 +29,11 @@ from .tracking.following import followed
 
 @calm_libraries()
 def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str, Any]:
-    """Train to the end, from the newest whole checkpoint if there is one; the finished model lies in `model/`."""
+    """Train to the end, from the newest whole checkpoint if there is one; the finished model lies in `model/`.
+
+    A reference model's pass over the rows is charged like labels, and so are the arms whose models this one needs:
+    `start_flops` is their part of `label_flops`.
+    """
     started = time.perf_counter()
     reference = reference_losses(material, seed, folder)  # before the model is loaded: one of them at a time
     forget_peak()
@@ -40,8 +44,12 @@ def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str
     checkpoints = to_average(arm.settings, trainer)
     save_model(trainer, folder / "model", checkpoints)
     last = trainer.monitor.last
-    beforehand = charged(material.settings, folder) + (reference.flops if reference else 0.0)
-    return _about_run(arm, material, seed, model, beforehand) | {
+    of_others, own = charged(material.settings, folder), label_flops(material.settings)
+    own += reference.flops if reference else 0.0
+    return _about_run(arm, material, seed) | {
+        "model": model_size(model),
+        "label_flops": own + of_others,
+        "start_flops": of_others,
         "steps": trainer.state.global_step,
         "tokens": last["tokens"],
         "supervised_tokens": last["supervised_tokens"],
@@ -58,13 +66,13 @@ def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str
 def untouched_run(arm: Arm, material: Material, seed: int) -> dict[str, Any]:
     """The books of a model that nobody trained: it cost nothing, and all its figures come from measuring."""
     nothing = dict.fromkeys(("steps", "tokens", "supervised_tokens", "epochs", "repeats"), 0)
-    lacking = dict.fromkeys(("train_loss", "best_checkpoint", "averaged"), None)
-    return _about_run(arm, material, seed, None) | nothing | lacking | {"peak_memory_bytes": 0, "seconds": 0.0}
+    lacking = dict.fromkeys(("model", "train_loss", "best_checkpoint", "averaged"), None)
+    cost = dict.fromkeys(("label_flops", "start_flops", "seconds"), 0.0)
+    return _about_run(arm, material, seed) | nothing | lacking | cost | {"peak_memory_bytes": 0}
 
 
-def _about_run(arm: Arm, material: Material, seed: int, model: Any, beforehand: float = 0.0) -> dict[str, Any]:
-    """What a result was made of; a reference model's pass over the rows, and the arm that this one starts from, are
-    charged like labels."""
+def _about_run(arm: Arm, material: Material, seed: int) -> dict[str, Any]:
+    """What a result was made of."""
     return {
         "arm": arm.name,
         "seed": seed,
@@ -72,8 +80,6 @@ def _about_run(arm: Arm, material: Material, seed: int, model: Any, beforehand: 
         "git": git_revision(),
         "versions": versions(),
         "data": {"train": about_rows(material.train), "eval": about_rows(material.eval)},
-        "model": None if model is None else model_size(model),
-        "label_flops": 0.0 if model is None else label_flops(material.settings) + beforehand,
     }
 
 

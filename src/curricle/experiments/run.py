@@ -15,6 +15,7 @@ from ..runtime.progress import say
 from ..runtime.ranks import barrier, is_main, world_size
 from ..runtime.rundir import hold
 from ..training.checkpoints import checkpoints
+from .chain import model_folder, needs
 from .environment import environment
 from .labels.making import FOLDER as LABELS
 from .labels.making import before_labels, labelled, request
@@ -58,7 +59,7 @@ def run(
     >>> result = curricle.run("recipes/quickstart.yaml", overrides=["training.max_steps=20"])   # doctest: +SKIP
     """
     whole = resolve(recipe, overrides)
-    return _carry_out(whole, whole.select(arms, seeds), plan, smoke, force, measure=True)
+    return _carry_out(whole, whole.select(arms, seeds), plan, smoke, _forced(whole, arms, force), measure=True)
 
 
 def train(
@@ -72,7 +73,12 @@ def train(
 ) -> Result | Plan | Smoke:
     """Train the arms and seeds of a recipe; a later `run` measures them without training again."""
     whole = resolve(recipe, overrides)
-    return _carry_out(whole, whole.select(arms, seeds), plan, smoke, force, measure=False)
+    return _carry_out(whole, whole.select(arms, seeds), plan, smoke, _forced(whole, arms, force), measure=False)
+
+
+def _forced(whole: Experiment, arms: Sequence[str] | None, force: bool) -> frozenset[str]:
+    """The arms that are thrown away and run again: those that were named, not what they need."""
+    return frozenset((whole.arms if arms is None else arms) if force else ())
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ class _Job:
     """Of a finished run."""
     measures: bool
     """Whether it is to be measured, and is not."""
+    forced: bool
+    """Whether what is there is thrown away."""
 
     @property
     def done(self) -> bool:
@@ -93,7 +101,7 @@ class _Job:
 
 
 def _carry_out(
-    whole: Experiment, asked: Experiment, plan: bool, smoke: bool, force: bool, measure: bool
+    whole: Experiment, asked: Experiment, plan: bool, smoke: bool, forced: frozenset[str], measure: bool
 ) -> Result | Plan | Smoke:
     """`whole` is the recipe, `asked` the arms and seeds of it that this call is for."""
     if plan:
@@ -104,14 +112,14 @@ def _carry_out(
     folder = asked.folder
     with hold(folder):
         jobs = [
-            _job(folder / arm.name / f"seed-{seed}", arm, seed, force, measure)
+            _job(folder / arm.name / f"seed-{seed}", arm, seed, forced, measure)
             for arm in asked.in_order()
             for seed in asked.seeds
         ]
-        materials = _look_ahead(whole, jobs, force)
+        materials = _look_ahead(whole, jobs, bool(forced))
         barrier()
         if materials and is_main():
-            _clear(jobs, force)
+            _clear(jobs, force=True)
             write_text(folder / "recipe.yaml", whole.dump())
             write_json(folder / "environment.json", environment())
         barrier()
@@ -127,23 +135,24 @@ def _carry_out(
         return result
 
 
-def _job(folder: Path, arm: Arm, seed: int, force: bool, measure: bool) -> _Job:
+def _job(folder: Path, arm: Arm, seed: int, forced: frozenset[str], measure: bool) -> _Job:
     """What is left to do in a folder, or a refusal when it holds another recipe's run."""
     results = None
-    if not force and _begun(folder):
+    if arm.name not in forced and _begun(folder):
         held = read_json(folder / "arm.json")
         if not same_training(held, arm):
             lines = list(differences(held["settings"], arm.settings.model_dump(mode="json")))
             changed = [line for line in lines if not line.startswith(_MAY_CHANGE)] or lines
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            how = "name it, too, with --force" if forced else "run with --force"  # it is needed by one that was named
             raise RunError(
-                f"{folder} holds another recipe: {'; '.join(changed[:3])}{more}; give this one another `name`, or run "
-                "with --force to throw the old one away"
+                f"{folder} holds another recipe: {'; '.join(changed[:3])}{more}; give this one another `name`, or "
+                f"{how} to throw the old one away"
             )
         results = read_json(folder / "results.json") if (folder / "results.json").exists() else None
     measured = (results or {}).get("measured")
     measures = measure and bool(arm.settings.evaluation) and measured != measuring_hash(arm.settings)
-    return _Job(arm, seed, folder, results, measures)
+    return _Job(arm, seed, folder, results, measures, arm.name in forced)
 
 
 def _begun(folder: Path) -> bool:
@@ -186,7 +195,7 @@ def _look_ahead(whole: Experiment, jobs: list[_Job], force: bool) -> dict[str, M
 def _clear(jobs: list[_Job], force: bool) -> None:
     """Throw away what is to be run again, and what a try left behind that ended before its first step."""
     for job in jobs:
-        if force or not _begun(job.folder):
+        if (force and job.forced) or not _begun(job.folder):
             shutil.rmtree(job.folder, ignore_errors=True)
 
 
@@ -237,13 +246,17 @@ def _one(job: _Job, material: Material | None) -> RunResult:
 
 
 def _changed_since(job: _Job) -> str | None:
-    """A file of rows or labels that was written after the run had finished."""
+    """A file of rows or labels, or the model of another arm, that was written after the run had finished."""
     finished = (job.folder / "results.json").stat().st_mtime
     settings = job.arm.settings
     paths = [Path(source.path) for which in ("train", "eval") for source in settings.data.sources(which)]
     if settings.label_file is not None:
         paths.append(Path(settings.label_file))
-    return next((str(path) for path in paths if path.is_file() and path.stat().st_mtime > finished), None)
+    made_of = {str(path): path for path in paths if path.is_file()}
+    for arm in needs(settings).values():
+        if (path := model_folder(arm, job.folder)).is_dir():
+            made_of[f"model of arm `{arm}`"] = path
+    return next((what for what, path in made_of.items() if path.stat().st_mtime > finished), None)
 
 
 def _compare(whole: Experiment, folder: Path) -> Comparison | None:
