@@ -122,6 +122,19 @@ def test_the_old_head_follows_and_never_learns() -> None:
     torch.testing.assert_close(head.old.readout, before + 0.25)
 
 
+def test_an_old_head_is_the_head_as_it_is_whenever_one_begins_to_be_kept() -> None:
+    head = shaken(ValueHead(8).to(torch.bfloat16))
+    head.keep_old()
+    shaken(head).keep_old()
+    assert head.old is not None
+    begun = head.readout.float()
+    assert torch.equal(head.old.readout, begun)
+    with torch.no_grad():
+        head.readout.add_(1.0)
+    head.move_old(0.5)
+    torch.testing.assert_close(head.old.readout, (begun + head.readout.float()) / 2)
+
+
 def test_a_head_is_given_once_and_before_the_adapter() -> None:
     net = model()
     assert not has_value_head(net)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from curricle.data.rows import Rows
 from curricle.data.table import TokenTable
-from curricle.errors import DataError, ModelError, RecipeError
+from curricle.errors import DataError, ModelError, RecipeError, RunError
 from curricle.models.likelihood import state_values_of
 from curricle.models.value_head import ValueTap, add_value_head, value_head_of
 from curricle.runtime.logs import JsonLog
@@ -211,6 +211,29 @@ def test_a_resumed_run_is_the_unbroken_run(tmp_path: Path, adapter: bool, stage:
     assert any("value_head" in name and ".old." in name for name in one)
 
 
+@pytest.mark.parametrize("wrote", [True, False])
+def test_a_run_goes_on_with_a_critic_only_where_it_had_one(tmp_path: Path, wrote: bool) -> None:
+    def run(critic: bool) -> Any:
+        args = arguments(tmp_path, save_strategy="steps", save_steps=2)
+        chosen = CriticConfig() if critic else None
+        return Trainer(net(learned=True), args, train_dataset=table(), rows=ROWS, critic=chosen)
+
+    run(wrote).train()
+    ways = ("with a critic, and this run is without" if wrote else "without a critic, and this run is with") + " one"
+    with pytest.raises(RunError, match=rf"checkpoint-4 was written {ways}; give it the same `critic:`"):
+        run(not wrote).train(resume_from_checkpoint=True)
+
+
+def test_a_head_of_low_precision_has_an_old_head_too(tmp_path: Path) -> None:
+    made = net(learned=True)
+    made.value_head.to(torch.bfloat16)
+    begun = made.value_head.readout.detach().clone()
+    trainer(tmp_path, made, ema_decay=0.5).train()
+    old = made.value_head.old.readout
+    assert old.dtype == torch.float32
+    assert not torch.equal(old, begun.float())
+
+
 def tuned(base: Any) -> Any:
     from curricle.models.config import AdapterConfig
     from curricle.models.loading import add_adapter
@@ -235,13 +258,12 @@ def test_the_explained_variance_of_an_epoch_is_that_of_all_its_states(tmp_path: 
 
 
 def test_the_books_of_an_epoch_begin_anew_with_the_next(tmp_path: Path) -> None:
-    data = table(24)
-    dials = {"data": data, "learning_rate": 0.0, "max_steps": -1, "num_train_epochs": 2.0}
-    trainer(tmp_path, net(learned=True), dials).train()
-    rows = told(tmp_path, "epoch", "explained_variance")
-    first = [value for epoch, value in rows if epoch <= 1]
-    assert rows[-1][1] == pytest.approx(first[-1], rel=0.2)
-    assert len(first) < len(rows)
+    host = trainer(tmp_path, net(learned=True), {"max_steps": 6, "per_device_train_batch_size": 1})
+    host.train()
+    rows = told(tmp_path, "epoch", "step_supervised_tokens")
+    border = next(i for i, (epoch, _) in enumerate(rows) if epoch >= 1)
+    assert 0 < border < len(rows) - 1
+    assert host.critic.moments.num == sum(num for _, num in rows[border + 1 :])
 
 
 def test_an_anchor_stays_and_an_average_follows(tmp_path: Path) -> None:

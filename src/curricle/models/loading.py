@@ -186,11 +186,9 @@ def _saved_model(config: ModelConfig, attn: str | None) -> Any:
             quantization_config=quantization,
             **_source(config),
         )
-    if config.mtp is not None:
-        model = model_with_heads(model, config.mtp, config.name_or_path)
     if (folder := weights_folder(config)) is not None:
-        load_value_head(model, folder)
-    return model
+        load_value_head(model, folder)  # first, so that heads for tokens are refused beside one that read a last layer
+    return model if config.mtp is None else model_with_heads(model, config.mtp, config.name_or_path)
 
 
 def weights_folder(config: ModelConfig) -> Path | None:

@@ -72,7 +72,7 @@ class ValueHead(Reading):
 
     old: Reading | None
     is_new = True
-    """Until a saved head is loaded into it."""
+    """Until it has been trained, or a saved head is loaded into it."""
 
     def __init__(self, hidden: int, kind: Kind = "linear") -> None:
         super().__init__(hidden, kind)
@@ -90,11 +90,10 @@ class ValueHead(Reading):
         return score.sigmoid() if self.kind == "bounded" else score
 
     def keep_old(self) -> None:
-        """Begin to keep an old copy, as the head is now; one that is there already stays."""
-        if self.old is None:
-            self.old = Reading(self.readout.shape[0], self.kind).to(self.bias.device)
-            own = self.state_dict()
-            self.old.load_state_dict({name: own[name] for name in self.old.state_dict()})
+        """Begin to keep an old copy, as the head is now; one of an earlier run is gone."""
+        self.old = Reading(self.readout.shape[0], self.kind).to(self.bias.device)
+        own = self.state_dict()
+        self.old.load_state_dict({name: own[name] for name in self.old.state_dict()})
         self.old.requires_grad_(False)
 
     def forget_old(self) -> None:
@@ -105,7 +104,7 @@ class ValueHead(Reading):
         """old <- decay * old + (1 - decay) * now; of a sharded head each rank moves its share."""
         assert self.old is not None
         for old, now in zip(self.old.parameters(), self._now(), strict=True):
-            old.lerp_(now, 1 - decay)
+            old.lerp_(now.to(old.dtype), 1 - decay)  # the model may be cast while its old head is in float32
 
     def set_value(self, value: float) -> None:
         """Let a new head give this value everywhere."""

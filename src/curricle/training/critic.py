@@ -30,6 +30,7 @@ from ..losses.flat import FlatTokens, Metrics, keep_mask
 from ..losses.values import num_clipped, value_losses
 from ..models.attention import for_model
 from ..models.head import Supervised
+from ..models.head_plan import base_model
 from ..models.likelihood import state_values_of
 from ..models.value_head import NAME, ValueHead, ValueTap, add_value_head, has_value_head, read_states, value_head_of
 from ..runtime.progress import say
@@ -37,6 +38,7 @@ from ..weighting.base import Weighting
 from ..weighting.td_error import advantages, td_errors
 from .critic_config import CriticConfig
 from .critic_metrics import MOMENTS, Moments, judge_values
+from .frozen import num_learning
 
 PRIVATE = "critic/"
 """Entries of a step's row that become others before it is written."""
@@ -54,8 +56,8 @@ class Critic:
         else:
             self.head.forget_old()
         self.tap = ValueTap(model, config.moves_trunk)
-        if config.pretrains:
-            leave_to_learn(model, self.tap)
+        self.left = left_by_values(model, self.tap) if config.pretrains else set()
+        """What this run leaves as it is."""
         self.moments, self._epoch = Moments(), 0
         self._before: dict[str, Any] | None = None
 
@@ -101,6 +103,7 @@ class Critic:
         so far."""
         if self.head.old is not None:
             self.head.move_old(self.config.ema_decay)
+        self.head.is_new = False  # a later trainer of this model goes on with what has been learned
         num = row["step_supervised_tokens"]
         self.moments += Moments(num, *(row.pop(PRIVATE + name, 0.0) * num for name in MOMENTS))
         row["explained_variance"] = self.moments.explained_variance
@@ -254,15 +257,23 @@ def no_head(whose: str) -> ModelError:
     )
 
 
-def leave_to_learn(model: nn.Module, tap: ValueTap) -> None:
-    """For the value loss alone: what it does not reach is frozen, so that no weight decay moves it either."""
+def left_by_values(model: nn.Module, tap: ValueTap) -> set[str]:
+    """What the value loss alone does not reach: to be frozen, so that no weight decay moves it either."""
     reached = _reached(model, tap) if tap.moves_trunk else set(map(id, tap.head.parameters()))
-    old = set() if tap.head.old is None else set(map(id, tap.head.old.parameters()))
-    for parameter in model.parameters():
-        if id(parameter) not in reached or id(parameter) in old:
-            parameter.requires_grad_(False)
-    left = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    say(f"critic: the value loss alone, {left:,} weights learn")
+    left = {name for name, parameter in model.named_parameters() if id(parameter) not in reached}
+    say(f"critic: the value loss alone, {num_learning(model, left):,} weights learn")
+    return left
+
+
+def unread_head(model: nn.Module) -> set[str]:
+    """The value head that a model brings to a run without a critic. Nothing teaches it there, so it is to be frozen:
+    ranks would wait for its gradients. Under an adapter, the adapter's copy is among these."""
+    head = getattr(base_model(model), NAME) if has_value_head(model) else nn.Module()
+    if not any(isinstance(part, ValueHead) for part in head.modules()):
+        return set()
+    say("the model has a value head, which stays as it is: without `critic:` nothing teaches it")
+    own = set(map(id, head.parameters()))
+    return {name for name, parameter in model.named_parameters() if id(parameter) in own}
 
 
 def _reached(model: nn.Module, tap: ValueTap) -> set[int]:

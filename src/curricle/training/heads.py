@@ -25,7 +25,9 @@ class StepHeads:
     """How many tokens each head learns in an optimizer step, over its micro batches and all ranks."""
 
     def __init__(self, coefficients: Sequence[float], later: LaterHeads = 1.0) -> None:
-        self.coefficients = coefficients[:1] if later == 0 else coefficients
+        self.alone = _never(later)
+        """Head 1 learns, and the others stay as they are."""
+        self.coefficients = coefficients[:1] if self.alone else coefficients
         """Of the heads that learn."""
         self.later = later
         self.scales: Sequence[float] | Tensor = self.coefficients
@@ -44,13 +46,18 @@ class StepHeads:
         self.scales = head_scales(count_h, [first, *(factor * each for each in others)])
         return count_h[0]
 
-    def leave_others(self, model: nn.Module) -> None:
-        """Where head 1 learns alone, the others stay as they are."""
-        others = [parameter for name, parameter in model.named_parameters() if "extra_heads." in name]
-        if self.later == 0 and others:
-            for parameter in others:
-                parameter.requires_grad_(False)
-            say("weighting.later_heads is 0: head 1 learns alone, the other heads stay as they are")
+    def left_alone(self, model: nn.Module) -> set[str]:
+        """The other heads where head 1 learns alone: to be frozen."""
+        others = {name for name, _ in model.named_parameters() if "extra_heads." in name}
+        if not self.alone or not others:
+            return set()
+        say("weighting.later_heads is 0: head 1 learns alone, the other heads stay as they are")
+        return others
+
+
+def _never(later: LaterHeads) -> bool:
+    """Whether the factor is 0 from the first step to the last."""
+    return not any([later] if isinstance(later, (int, float)) else [factor for _, factor in later])
 
 
 def factor_at(later: LaterHeads, progress: float) -> float:

@@ -38,10 +38,11 @@ from . import checkpoints, host
 from .batches import OrderedBatches, as_loader, plan_steps
 from .books import StepBooks, num_tokens
 from .columns import OF_VALUES, RowColumns
-from .critic import Critic
+from .critic import Critic, unread_head
 from .critic_config import CriticConfig
 from .depth import LayerDial
 from .fit import fit_batch
+from .frozen import frozen
 from .heads import StepHeads, head_losses
 from .heldout import heldout_metrics
 from .monitors import Monitor
@@ -71,6 +72,8 @@ class CurricleMixin(AnyRanks):
     columns: RowColumns
     heads: StepHeads
     batches: OrderedBatches
+    left: set[str]
+    """The names of what this run leaves as it is."""
 
     def __init__(
         self,
@@ -107,11 +110,12 @@ class CurricleMixin(AnyRanks):
         if self.delegates:
             self.loss_is_scaled_for_ga = None
         bare = self.accelerator.unwrap_model(self.model)
+        self.left = set() if critic is not None else unread_head(bare)
         if not self.delegates:
             self.tap = HeadTap(bare)
             alone = critic is not None and critic.pretrains  # no token is learned: one head's losses are enough to log
             self.heads = StepHeads(self.tap.coefficients[: 1 if alone else None], self.weighting.later_heads)
-            self.heads.leave_others(bare)
+            self.left |= self.heads.left_alone(bare)
             self.weighting.num_heads = len(self.heads.coefficients)
         if self.depth.gates_documents and not self.our_rows:
             raise RecipeError(
@@ -123,7 +127,9 @@ class CurricleMixin(AnyRanks):
             host.quiet_progress(self)
             self.train_dataset, self.eval_dataset = host.adopt_tables(self, tables)
         self.critic = None if critic is None else Critic(bare, critic, self.train_dataset)
-        self.layers = LayerDial(bare, self.depth)
+        self.left |= self.critic.left if self.critic else set()
+        with frozen(bare, self.left):
+            self.layers = LayerDial(bare, self.depth)
         if self.our_rows:
             self.columns = RowColumns(self.train_dataset, reference_losses)
             self.order, self.rows = order or Order(), rows or Rows(pad_id=self.pad_id)
@@ -270,8 +276,11 @@ class CurricleMixin(AnyRanks):
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """As the host's; on our rows, `True` takes the newest whole checkpoint (none: from the start), and a request
         to stop raises `Interrupted` once the checkpoint is written."""
-        if not self.our_rows:
-            return super().train(resume_from_checkpoint, *args, **kwargs)
+        with frozen(self.accelerator.unwrap_model(self.model), self.left):
+            train = self._train if self.our_rows else super().train
+            return train(resume_from_checkpoint, *args, **kwargs)
+
+    def _train(self, resume_from_checkpoint: str | bool | None, *args: Any, **kwargs: Any) -> Any:
         self._begin()
         start = checkpoints.newest_whole(self.folder) if resume_from_checkpoint is True else resume_from_checkpoint
         if start:
@@ -388,6 +397,12 @@ class CurricleMixin(AnyRanks):
             raise RunError(
                 f"{folder} was trained on other rows than these ({state['table']}, now {self._identity}); "
                 "restore the data and its settings, or start under another name"
+            )
+        if (state["critic"] is None) != (self.critic is None):
+            wrote, now = ("without", "with") if state["critic"] is None else ("with", "without")
+            raise RunError(
+                f"{folder} was written {wrote} a critic, and this run is {now} one; give it the same `critic:`, or "
+                "start under another name"
             )
         say(f"going on from {folder.name}")
         self.batches.load_state_dict(state["batches"])

@@ -17,7 +17,7 @@ from curricle.models.loading import load_model, model_settings
 from curricle.models.mtp.making import add_heads, mtp_config, plain_state, scratch_config
 from curricle.models.mtp.model import MtpForCausalLM
 from curricle.models.nano import nano_config
-from curricle.models.value_head import add_value_head
+from curricle.models.value_head import add_value_head, has_value_head
 
 torch.set_num_threads(1)
 
@@ -107,6 +107,17 @@ def test_a_value_head_comes_after_the_heads() -> None:
     model = add_heads(support.model(num_hidden_layers=3), 2)
     add_value_head(model)
     assert all(name.startswith(("model.", "lm_head.")) for name in plain_state(model))
+
+
+def test_a_saved_value_head_that_reads_the_last_layer_gets_no_heads_beside_it(saved: Path, tmp_path: Path) -> None:
+    plain: Any = load_model(config(saved), value_head="bounded")
+    plain.save_pretrained(tmp_path / "critic")
+    with pytest.raises(ModelError, match="with heads it reads the trunk: add it after"):
+        load_model(config(tmp_path / "critic", mtp={"num_future_tokens": 2}))
+    several = load_model(config(saved, mtp={"num_future_tokens": 2}), value_head="bounded")
+    several.save_pretrained(tmp_path / "both")
+    again: Any = load_model(config(tmp_path / "both", mtp={"num_future_tokens": 2}))
+    assert has_value_head(again)
 
 
 def test_head_1_is_loaded_back_as_a_plain_model(saved: Path, tmp_path: Path) -> None:
