@@ -120,9 +120,52 @@ def test_back_from_an_address(source: Path, tmp_path: Path) -> None:
     assert sync("memory://bucket/dest", back).there == 3
     assert {name: (back / name).read_bytes() for name in NAMES} == {n: (source / n).read_bytes() for n in NAMES}
     overwrite("memory://bucket/dest", "a.txt", b"x")
-    with pytest.raises(RunError, match=r"a.txt is damaged: memory://bucket/dest/MANIFEST.sha256 says"):
+    with pytest.raises(RunError, match=r"a.txt is not what memory://bucket/dest/MANIFEST.sha256 says"):
         sync("memory://bucket/dest", tmp_path / "other")
+    assert not (tmp_path / "other" / "a.txt").exists()
     fsspec.filesystem("memory").store.clear()
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_damaged_copy_on_a_disk_is_not_copied_back(source: Path, tmp_path: Path, scheme: str) -> None:
+    copy, back = tmp_path / "copy", tmp_path / "back"
+    sync(source, copy)
+    assert sync(f"{scheme}{copy}", back).copied == 3
+    (copy / "new.txt").write_bytes(b"of this no manifest knows")
+    overwrite(str(copy), NAMES[1], b"\x07" * 1000)
+    with pytest.raises(RunError) as refused:
+        sync(f"{scheme}{copy}", back)
+    said = str(refused.value)
+    assert "\n" not in said
+    assert said.startswith(f"{scheme}{copy}/{NAMES[1]} is not what {scheme}{copy}/{MANIFEST} says")
+    assert said.endswith("fetch it again from where it came, or delete the manifest if the change was meant")
+    assert (back / NAMES[1]).read_bytes() == (source / NAMES[1]).read_bytes()
+    assert hashlib.sha256((source / NAMES[1]).read_bytes()).hexdigest() in (back / MANIFEST).read_text()
+    (copy / MANIFEST).unlink()
+    assert (sync(f"{scheme}{copy}", back).copied, (back / NAMES[1]).read_bytes()) == (2, b"\x07" * 1000)
+
+
+def test_a_source_that_has_lost_a_file_says_so(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    sync(source, copy)
+    (copy / "a.txt").unlink()
+    assert sync(copy, tmp_path / "back").copied == 2
+    assert f"{copy} lacks 1 file of its {MANIFEST}: a.txt" in capsys.readouterr().err
+
+
+def test_a_manifest_that_is_no_text_is_refused(source: Path, tmp_path: Path) -> None:
+    (source / MANIFEST).write_bytes(b"\xff\xfe")
+    with pytest.raises(RunError, match=r"source/MANIFEST.sha256 is no text, so it is damaged; delete it"):
+        sync(source, tmp_path / "dest")
+
+
+def test_what_was_not_read_back_is_not_said_to_be_sound(source: Path, dest: str) -> None:
+    assert str(sync(source, dest)) == f"3 files copied to {dest} and read back (0.0 MiB); {MANIFEST} vouches for 3"
+    again = f"0 files copied to {dest}, 3 there already"
+    assert str(sync(source, dest)) == f"{again} and not read back (--verify does that); {MANIFEST} lists 3"
+    assert str(sync(source, dest, verify=True)) == f"{again} and read back; {MANIFEST} vouches for 3"
 
 
 def test_no_half_file_has_a_name(source: Path, tmp_path: Path) -> None:

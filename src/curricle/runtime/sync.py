@@ -8,6 +8,7 @@ reads. Copying again, after a break or after a change, copies only what the mani
     b.txt  77..       51..  b.txt                                    copied: it has changed
     c.txt  08..                                                      copied: a copy that broke off left no line
 
+A source that has such a manifest is itself a copy, and is held against it, so that damage is not passed on as new.
 Nothing is ever deleted: files that only the destination has are counted and left alone.
 """
 
@@ -49,6 +50,10 @@ class Place:
     def at(self, name: str) -> str:
         return f"{self.root}/{name}"
 
+    def named(self, name: str) -> str:
+        """A file as the user would write it."""
+        return f"{self.shown.rstrip('/')}/{name}"
+
     def sizes(self) -> dict[str, int]:
         """Every finished file below, by its path from here."""
         found = self.files.find(self.root, detail=True)
@@ -59,8 +64,11 @@ class Place:
         """What is vouched for: path -> SHA256."""
         if not self.files.exists(self.at(MANIFEST)):
             return {}
-        lines = self.files.cat_file(self.at(MANIFEST)).decode().splitlines()
-        return {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
+        try:
+            lines = self.files.cat_file(self.at(MANIFEST)).decode().splitlines()
+        except UnicodeDecodeError as error:
+            raise RunError(f"{self.named(MANIFEST)} is no text, so it is damaged; delete it ({error})") from error
+        return {name.removeprefix("./"): digest for digest, _, name in (line.partition("  ") for line in lines) if name}
 
     def vouch(self, digests: dict[str, str]) -> None:
         text = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
@@ -97,13 +105,20 @@ class Synced:
     repaired: int = 0
     num_bytes: int = 0
     others: int = 0
+    verified: bool = False
+    """Whether what was there already has been read back too."""
 
     def __str__(self) -> str:
-        told = f"{counted(self.copied, 'file')} copied to {self.dest} and read back ({self.num_bytes / 2**20:,.1f} MiB)"
-        told += f", {self.there:,} there already"
+        told = f"{counted(self.copied, 'file')} copied to {self.dest}"
+        told += f" and read back ({self.num_bytes / 2**20:,.1f} MiB)" if self.copied else ""
+        unread = self.there > 0 and not self.verified
+        if self.there:
+            told += (
+                f", {self.there:,} there already and {'not read back (--verify does that)' if unread else 'read back'}"
+            )
         told += f", {self.repaired:,} of the copied were damaged there" if self.repaired else ""
         told += f"; {counted(self.others, 'other file')} there left alone" if self.others else ""
-        return f"{told}; {MANIFEST} vouches for {self.copied + self.there:,}"
+        return f"{told}; {MANIFEST} {'lists' if unread else 'vouches for'} {self.copied + self.there:,}"
 
 
 def sync(source: str | Path, dest: str | Path, verify: bool = False) -> Synced:
@@ -146,20 +161,22 @@ def _refuse(here: Place, there: Place) -> None:
 
 def _copy_all(here: Place, there: Place, verify: bool) -> Synced:
     wanted, present, vouched = here.sizes(), there.sizes(), there.manifest()
-    promised = {} if here.local else here.manifest()  # a disk is read anew; what was changed there since is what counts
-    done = Synced(there.shown, others=len(present.keys() - wanted.keys()))
+    promised = here.manifest()
+    _tell_lost(here, sorted(promised.keys() - wanted.keys()))
+    done = Synced(there.shown, others=len(present.keys() - wanted.keys()), verified=verify)
     saved = time.monotonic()
     try:
         with bar(f"to {there.shown}", sum(wanted.values())) as move:
             for name, size in wanted.items():
-                digest = here.digest(name) if here.local else promised.get(name)
+                digest = here.digest(name) if here.local else promised.get(name)  # a disk is read, changes and all
+                _hold(here, name, promised.get(name), digest)
                 known = digest is not None and vouched.get(name) == digest and present.get(name) == size
                 damaged = known and verify and there.digest(name) != digest
                 if known and not damaged:
                     done.there += 1
                 else:
                     vouched.pop(name, None)
-                    vouched[name] = _copy(here, there, name, digest)
+                    vouched[name] = _copy(here, there, name, promised.get(name))
                     done.copied, done.repaired, done.num_bytes = (
                         done.copied + 1,
                         done.repaired + damaged,
@@ -176,13 +193,27 @@ def _copy_all(here: Place, there: Place, verify: bool) -> Synced:
     return done
 
 
+def _hold(here: Place, name: str, promised: str | None, found: str | None) -> None:
+    """A file that its own manifest contradicts is refused."""
+    if promised is not None and found != promised:
+        raise RunError(
+            f"{here.named(name)} is not what {here.named(MANIFEST)} says (SHA256 {promised[:12]}..., the file has "
+            f"{str(found)[:12]}...); fetch it again from where it came, or delete the manifest if the change was meant"
+        )
+
+
+def _tell_lost(here: Place, lost: list[str]) -> None:
+    if lost:
+        more = f" and {len(lost) - 1:,} more" if len(lost) > 1 else ""
+        say(f"{here.shown} lacks {counted(len(lost), 'file')} of its {MANIFEST}: {lost[0]}{more}")
+
+
 def _copy(here: Place, there: Place, name: str, promised: str | None) -> str:
-    """One file, read back; a second try before it is given up. A file that its own manifest contradicts is refused."""
+    """One file, read back; a second try before it is given up."""
     for attempt in (1, 2):
         with here.files.open(here.at(name), "rb") as source, there.writing(name) as target:
             sent = _digest(source, target)
-        if promised not in (None, sent) and not here.local:
-            raise RunError(f"{here.at(name)} is damaged: {here.shown}/{MANIFEST} says {promised}, the file is {sent}")
+            _hold(here, name, promised, sent)  # before the file has its name
         if there.digest(name) == sent:
             return sent
         say(f"{name} arrived damaged{', sent again' if attempt == 1 else ''}")
