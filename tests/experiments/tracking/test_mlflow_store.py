@@ -90,6 +90,19 @@ def test_a_finished_run_has_parameters_results_and_files(run: Path) -> None:
     assert found.info.artifact_uri.startswith(str(run.parents[1]))
 
 
+def test_a_second_export_says_that_there_is_nothing_new(run: Path) -> None:
+    make_run(run.parents[3])
+    MlflowStore(store_uri(run)).send(run)
+    assert "nothing new" not in export_mlflow(run)
+    for _ in range(2):
+        assert export_mlflow(run).startswith(f"1 run in MLflow at {store_uri(run)}, nothing new; ")
+    (run.parents[1] / "recipe.yaml").write_text("name: told  # changed\n")
+    assert "nothing new" not in export_mlflow(run)
+    write_log(run, "metrics", 6)
+    assert "nothing new" not in export_mlflow(run)
+    assert "nothing new" in export_mlflow(run)
+
+
 def test_arms_are_runs_of_one_experiment(run: Path) -> None:
     for arm in ("base", "other"):
         make_run(run.parents[3], arm=arm)

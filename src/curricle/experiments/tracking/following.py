@@ -138,5 +138,6 @@ def export_mlflow(path: str | Path, to: str | None = None) -> str:
         raise
     except Exception as error:
         raise RunError(f"MLflow at {shown(uri)} cannot be told: {_reason(error, uri)}") from error
-    beside = "" if os.environ.get(URI) or to else "; MLFLOW_TRACKING_URI names a server in its place"
-    return f"{counted(len(finished), 'run')} in MLflow at {shown(uri)}{beside}"
+    news = "" if store.told else ", nothing new"
+    beside = "" if os.environ.get(URI) or to else "; set MLFLOW_TRACKING_URI to use a server instead"
+    return f"{counted(len(finished), 'run')} in MLflow at {shown(uri)}{news}{beside}"

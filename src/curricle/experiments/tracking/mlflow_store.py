@@ -72,6 +72,8 @@ class MlflowStore:
             logging.getLogger(name).setLevel(logging.ERROR)
         self.uri = uri
         self.client: Any = MlflowClient(uri)
+        self.told = False
+        """Whether the store has been sent anything that it did not have."""
         self._numbers: dict[Path, str] = {}
         self._sent: dict[tuple[str, str], int] = {}
 
@@ -103,6 +105,7 @@ class MlflowStore:
         return True
 
     def _make(self, run: Path) -> str:
+        self.told = True
         made = self.client.create_run(self._experiment(run), run_name="/".join(run.resolve().parts[-2:]))
         number: str = made.info.run_id
         self.client.set_tag(number, "curricle.run", title(run))
@@ -136,6 +139,7 @@ class MlflowStore:
                 metrics = [Metric(each.name, each.value, each.time_ms, each.step) for each in part]
                 self.client.log_batch(number, metrics=metrics)
             if new:
+                self.told = True
                 self._sent[number, log] = new[-1].step
         return number
 
@@ -154,6 +158,7 @@ class MlflowStore:
         for name, value in results(run).items():
             if held.get(name) != value:
                 self.client.log_metric(number, name, value, step=step)
+                self.told = True
         self._send_files(run, number)
         self.end(run, "FINISHED")
         return number
@@ -163,6 +168,7 @@ class MlflowStore:
         for path in files(run):
             if link["files"].get(path.name) != (now := sha256_file(path)):
                 self.client.log_artifact(number, str(path))
+                self.told = True
                 link["files"][path.name] = now
         self._write_link(run, link)
 
@@ -173,3 +179,4 @@ class MlflowStore:
             self.client.update_run(number, status=status)
         elif self.client.get_run(number).info.status != status:
             self.client.set_terminated(number, status)
+            self.told = True
