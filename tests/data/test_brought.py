@@ -33,10 +33,14 @@ def test_weights_of_a_row(given: Any, expected: list[float]) -> None:
         ([1, 2, 3], "3 weights for 2 learned tokens"),
         ([1, -2], "weight -2 at place 1"),
         ([1, float("nan")], "weight nan at place 1"),
-        (float("inf"), "weight inf at place 0"),
+        (float("inf"), "weight inf; a weight"),
+        (float("nan"), "weight nan; a weight"),
+        (-0.5, "weight -0.5; a weight"),
+        ([-0.5, 1], "weight -0.5 at place 0"),
+        ([1, None], "weight null at place 1"),
         ("much", "a number or a list of numbers"),
         ([[1, 2]], "2 weights for 2"),
-        (None, "weight nan"),
+        (None, "weight null"),
     ],
 )
 def test_weights_that_are_refused(given: Any, said: str) -> None:
@@ -82,6 +86,13 @@ def test_weights_are_read_for_learned_tokens(tmp_path: Path) -> None:
     assert made.token_weights.tolist() == [2.0 * learned for learned in made.supervised[: made.offsets[1]]] + [0.0] * (
         made.offsets[2] - made.offsets[1]
     )
+
+
+def test_a_weight_of_null_is_not_an_absent_field(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"rows.jsonl:2: `w` is null: data\.weight_field asks for a number"):
+        table(tmp_path, [row(w=2.0), row(w=None)], weight_field="w")
+    with pytest.raises(DataError, match=r"rows.jsonl:2: no field `w`"):
+        table(tmp_path, [row(w=2.0), row()], weight_field="w")
 
 
 def test_weights_of_another_length_name_the_line(tmp_path: Path) -> None:

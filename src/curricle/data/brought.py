@@ -44,7 +44,10 @@ def token_weights_of(given: Any, supervised_t: npt.NDArray[np.bool_], where: str
         )
     bad = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
     if len(bad):
-        raise DataError(f"{where}: weight {found.flat[bad[0]]:g} at place {bad[0]}; a weight is 0 or more, and finite")
+        one = given[bad[0]] if found.ndim else given
+        place = f" at place {bad[0]}" if found.ndim else ""
+        shown = "null" if one is None else f"{found.flat[bad[0]]:g}"  # numpy makes a nan of None
+        raise DataError(f"{where}: weight {shown}{place}; a weight is 0 or more, and finite")
     if found.ndim == 1 and len(found) == num:
         return found
     weights_t = np.zeros(num, dtype=np.float32)

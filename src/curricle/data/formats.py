@@ -375,6 +375,8 @@ def _weights(row: dict[str, Any], layout: Layout) -> Any:
     if layout.weight_field is None or not layout.need_target:  # held-out rows are not weighted
         return None
     value = lookup(row, layout.weight_field)
+    if value is None and layout.weight_field in row:
+        raise BadRow(f"`{layout.weight_field}` is null", "data.weight_field asks for a number, or a list of numbers")
     if value is None:
         raise BadRow(f"no field `{layout.weight_field}`", f"data.weight_field asks for it; the row has {_names(row)}")
     return _as_list(value, layout.weight_field) if isinstance(value, str) and value.startswith("[") else value
