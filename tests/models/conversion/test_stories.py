@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from curricle.errors import ModelError
-from curricle.models.conversion import Target, convert
+from curricle.models.conversion import Target, convert, verify_model
 from models.conversion.files import ATTENTION, FEED, logits, write_llama2c, write_meta
 
 SAMPLE = """\
@@ -109,3 +109,22 @@ def test_square_matrices_across_are_noticed_where_shapes_cannot_tell(folder: Pat
     torch.save(turned, meta / "consolidated.pth")
     with pytest.raises(ModelError, match=r"`attention\.wo` of its layers are written across"):
         convert(meta, tmp_path / "out", tokenizer=folder)
+
+
+@pytest.mark.parametrize("heads", [False, True])
+def test_a_folder_of_transformers_with_a_square_matrix_across_is_noticed(
+    folder: Path, with_heads: Path, tmp_path: Path, heads: bool
+) -> None:
+    source = with_heads if heads else folder
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(source), AutoTokenizer.from_pretrained(source)
+    tokenizer.save_pretrained(tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
+    said = str(verify_model(tmp_path / "model"))
+    assert "rows       no better the other way round (transposed), in 2 kinds of square matrices" in said
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.weight.data = layer.self_attn.o_proj.weight.data.T.contiguous()
+    model.save_pretrained(tmp_path / "model")
+    with pytest.raises(ModelError, match=r"`self_attn\.o_proj` of its layers are written across"):
+        verify_model(tmp_path / "model")
+    with pytest.raises(ModelError, match=r"`self_attn\.o_proj` of its layers are written across"):
+        convert(tmp_path / "model", tmp_path / "out")

@@ -12,7 +12,7 @@ from curricle.errors import ModelError
 from curricle.models.config import ModelConfig
 from curricle.models.conversion import Target, convert, inspect_model, verify_model
 from curricle.models.loading import load_model
-from models.conversion.files import llama, write_folder, write_llama2c, write_meta, write_tokenizer_bin
+from models.conversion.files import llama, logits, write_folder, write_llama2c, write_meta, write_tokenizer_bin
 
 
 def test_a_whole_folder_is_said_to_be_whole(tmp_path: Path) -> None:
@@ -24,6 +24,26 @@ def test_a_whole_folder_is_said_to_be_whole(tmp_path: Path) -> None:
     text = str(verify_model(tmp_path / "mtp", source))
     assert "files      5 as metadata.json says" in text
     assert f"as of {source}, but for 0" in text
+
+
+def test_matrices_are_tried_the_other_way_round_and_left_as_they_were() -> None:
+    from curricle.models.conversion import proofs
+
+    model, tokens = llama(num_key_value_heads=4), list(range(3, 20))
+    before = logits(model, tokens)
+
+    def tokenizer(text: str) -> dict[str, list[int]]:
+        return {"input_ids": [3 + ord(letter) % 300 for letter in text]}
+
+    assert proofs.nothing_turned(model, tokenizer) == 4
+    assert torch.equal(logits(model, tokens), before)
+
+
+def test_a_model_too_large_to_be_tried_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_folder(tmp_path / "source", llama())
+    assert "no better the other way round (transposed), in 2 kinds" in str(verify_model(source))
+    monkeypatch.setattr("curricle.models.conversion.proofs.TRIED", 100)
+    assert "not tried the other way round (transposed): the model is large" in str(verify_model(source))
 
 
 def test_logits_of_another_model_are_not_its_own(tmp_path: Path) -> None:

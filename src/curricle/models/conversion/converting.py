@@ -104,6 +104,8 @@ def prove(source: Source, check_text: bool) -> dict[str, Any]:
     if check_text:
         if weights is not None:
             proofs.nothing_across(weights, source.tokenizer)
+        else:
+            proofs.nothing_turned(model, source.tokenizer)
         checks["text"] = proofs.fluent(model, source.tokenizer)
     return checks
 

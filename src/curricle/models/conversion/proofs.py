@@ -10,6 +10,7 @@ other way round, where its shape allows it, and none may do better.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -37,6 +38,9 @@ which a matrix read the other way round must do better to be believed."""
 
 TRIED = 10**9
 """Models of more numbers are not read the other way round: it takes longer than a person waits."""
+
+OF_A_LAYER = re.compile(r"(?:.*\.)?\d+\.(.+)\.weight")
+"""A weight of one of several layers: what follows its number is the kind."""
 
 Logits = Callable[[list[int]], Tensor]  # tokens to [T, V]
 
@@ -142,6 +146,40 @@ def nothing_across(weights: MetaWeights, tokenizer: Any) -> None:
         names = {name for name in across for kind in chosen if f".{kind}." in name}
         return best(replace(weights, tensors={**weights.tensors, **{name: across[name] for name in names}}))
 
+    _none_better_turned(kinds, turned, found, guess)
+
+
+@torch.no_grad()
+def nothing_turned(model: Any, tokenizer: Any) -> int | None:
+    """The same of a model of any family: its layers' square matrices, the others' shapes being those of the config.
+    The number of kinds that were tried; None where the model is too large for it."""
+    if model.num_parameters() > TRIED:
+        return None
+    vocab_size, longest = limits(model)
+    kinds: dict[str, list[Tensor]] = {}
+    for name, weight in model.get_decoder().named_parameters():
+        of_a_layer = OF_A_LAYER.fullmatch(name)
+        if of_a_layer and weight.dim() == 2 and weight.shape[0] == weight.shape[1]:
+            kinds.setdefault(of_a_layer[1], []).append(weight)
+
+    def turned(chosen: list[str]) -> float:
+        """The best text's loss with these kinds the other way round; the model is left as it was."""
+        weights = [weight for kind in chosen for weight in kinds[kind]]
+        kept = [weight.data for weight in weights]
+        try:
+            for weight in weights:
+                weight.data = weight.data.T.contiguous()
+            return min(text_losses(partial(logits_of, model), tokenizer, longest))
+        finally:
+            for weight, data in zip(weights, kept, strict=True):
+                weight.data = data
+
+    if kinds:
+        _none_better_turned([*kinds], turned, turned([]), math.log(vocab_size))
+    return len(kinds)
+
+
+def _none_better_turned(kinds: list[str], turned: Callable[[list[str]], float], found: float, guess: float) -> None:
     tries = {"its layers' matrices": kinds, **{f"`{kind}` of its layers": [kind] for kind in kinds}}
     losses = {which: turned(chosen) for which, chosen in tries.items()}
     which = min(losses, key=losses.__getitem__)

@@ -44,11 +44,20 @@ def verify_model(folder: str | Path, against: str | Path | None = None, *, check
     if about is not None and "text" not in about.get("checks", {}):
         lines.append("text       not asked of it when it was made")
     elif check_text:
+        tried = proofs.nothing_turned(model, tokenizer)
         found = proofs.fluent(model, tokenizer)
         lines.append(f"text       {found['best']:.3f} nats a token at best; a guess has {found['guessing']:.3f}")
+        lines.append(f"rows       {_turned(tried)}")
     if against is not None:
         lines.append(f"logits     as of {against}, but for {_compared(folder, Path(against), read):.2g}")
     return Verified(folder, lines)
+
+
+def _turned(tried: int | None) -> str:
+    if not tried:
+        why = "the model is large" if tried is None else "it has no square matrices"
+        return f"not tried the other way round (transposed): {why}"
+    return f"no better the other way round (transposed), in {tried} kinds of square matrices"
 
 
 def _compared(folder: Path, against: Path, read: object) -> float:
