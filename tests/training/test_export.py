@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 import curricle
 from curricle.errors import ModelError, RunError
+from curricle.models.mtp.making import add_heads
 from curricle.training.export import export, find_run
 
 pytestmark = pytest.mark.usefixtures("libraries")
@@ -127,3 +128,25 @@ def test_an_adapter_whose_base_is_gone(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no such folder"):
         export(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_with_heads_says_how_it_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from transformers import AutoTokenizer
+
+    from curricle.models.conversion import Target, convert
+    from models.conversion.files import llama, write_folder
+
+    source = write_folder(tmp_path / "source", llama())
+    AutoTokenizer.from_pretrained(source).save_pretrained(tmp_path / "run" / "model")
+    add_heads(llama(), 2).save_pretrained(tmp_path / "run" / "model")
+    out = export(tmp_path / "run", tmp_path / "out")
+    said = capsys.readouterr().err
+    assert "loadable with AutoModelForCausalLM after `import curricle.models.mtp.model`, as it has 2 heads" in said
+    assert f"`curricle model convert {out} -o DIR --heads 1` makes the plain model" in said
+    convert(out, tmp_path / "plain", Target(num_future_tokens=1))
+    assert loaded(tmp_path / "plain").config.model_type == "llama"
+
+
+def test_a_plain_model_needs_no_import(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export(runs / "whole", tmp_path / "out")
+    assert capsys.readouterr().err.strip().endswith("MiB, loadable with AutoModelForCausalLM")

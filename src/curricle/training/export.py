@@ -41,11 +41,25 @@ def export(
         model.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
         write_text(scratch / "README.md", card(folder, model))
-    say(f"{out}: {sum(f.stat().st_size for f in out.iterdir()) / 2**20:,.1f} MiB, loadable with AutoModelForCausalLM")
+    size = sum(file.stat().st_size for file in out.iterdir())
+    say(f"{out}: {size / 2**20:,.1f} MiB, {_how_to_load(out, model)}")
     if push_to_hub:
         model.push_to_hub(push_to_hub)
         tokenizer.push_to_hub(push_to_hub)
     return out
+
+
+def _how_to_load(out: Path, model: Any) -> str:
+    """Plain transformers does not know models with several heads."""
+    from ..models.mtp.model import MtpForCausalLM
+
+    if not isinstance(model, MtpForCausalLM):
+        return "loadable with AutoModelForCausalLM"
+    return (
+        "loadable with AutoModelForCausalLM after `import curricle.models.mtp.model`, as it has "
+        f"{model.config.num_future_tokens} heads; `curricle model convert {out} -o DIR --heads 1` makes the plain "
+        "model of its first head, which needs no import"
+    )
 
 
 def find_run(run: Path) -> Path:
