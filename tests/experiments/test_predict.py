@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +171,30 @@ def test_an_output_is_replaced_when_that_is_asked(small_runs: Path, data: Path) 
     Path("out.csv").write_text("old")
     predict(small_runs / "whole" / "seed-3", data, "out.csv", force=True)
     assert Path("out.csv").read_text(encoding="utf-8").startswith("fname,prediction\n")
+
+
+def test_answering_needs_no_pad_token(small_runs: Path, data: Path) -> None:
+    """A converted model's tokenizer has none; what is under the mask changes no answer."""
+    model = curricle.export(small_runs / "whole" / "seed-3", "model")
+    options: dict[str, Any] = {"recipe": small_runs / "recipe.yaml", "max_new_tokens": 8}
+    known = predict(model, data, "known.jsonl", **options)
+    about = json.loads((model / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (model / "tokenizer_config.json").write_text(json.dumps({**about, "pad_token": None}), encoding="utf-8")
+    subject = find_subject(model, small_runs / "recipe.yaml", data=data)
+    assert subject.tokenizer().pad_token == "<|im_end|>"
+    without = predict(model, data, "without.jsonl", **options)
+    assert [a.prediction for a in without.answers.values()] == [b.prediction for b in known.answers.values()]
+
+
+def test_a_model_with_heads_is_known_before_its_tokenizer_is_read(small_runs: Path, tmp_path: Path) -> None:
+    """In a process of its own: transformers knows such models for as long as a process lives."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from curricle.models.mtp.making import add_heads
+
+    saved = small_runs / "whole" / "seed-3" / "model"
+    AutoTokenizer.from_pretrained(saved).save_pretrained(tmp_path / "heads")
+    add_heads(AutoModelForCausalLM.from_pretrained(saved), 2, "sequential").save_pretrained(tmp_path / "heads")
+    code = "import sys; from curricle.experiments.subject import find_subject; find_subject(sys.argv[1]).tokenizer()"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "heads"], capture_output=True, text=True, check=True)
+    assert "You are using a model of type" not in done.stdout + done.stderr

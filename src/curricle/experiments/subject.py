@@ -49,6 +49,7 @@ class Subject:
         """With the chat template that the model was trained with. The processes of a torchrun have met by then."""
         from ..data.templates import use_template
         from ..models.loading import load_tokenizer
+        from ..models.mtp.model import MtpForCausalLM  # noqa: F401 (transformers looks at the config for a tokenizer)
         from .material import gather
 
         meet(self.settings)
@@ -58,7 +59,9 @@ class Subject:
         elif config.nano_type:  # its tokenizer is trained on the recipe's data
             data = self.settings.data.model_copy(update={"eval": None})
             return gather(self.settings.model_copy(update={"data": data, "evaluation": []})).tokenizer
-        tokenizer = load_tokenizer(config)
+        tokenizer = load_tokenizer(config, need_pad=False)
+        if tokenizer.pad_token_id is None:  # under the mask of an answer any token will do
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
         use_template(tokenizer, self.settings.data.chat_template)
         return tokenizer
 
