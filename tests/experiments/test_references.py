@@ -98,6 +98,17 @@ def test_a_reference_with_other_tokens_is_refused_before_training(
         curricle.run(recipe(model_of(saved), tmp_path / "other"))
 
 
+def test_a_reference_that_is_not_there_is_said_by_its_own_key(saved: Path) -> None:
+    with pytest.raises(ModelError, match=r"^weighting\.reference is `.*none`, and there is no such folder"):
+        check_reference(material(model_of(saved), saved / "none"))
+
+
+def test_a_reference_that_holds_no_tokenizer_is_said_by_its_own_key(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"^weighting\.reference is .*empty: .*empty holds no tokenizer"):
+        check_reference(material(model_of(saved), tmp_path / "empty"))
+
+
 def test_a_nano_model_is_no_reference(saved: Path) -> None:
     with pytest.raises(ModelError, match="nano:llama, random numbers"):
         check_reference(material(model_of(saved), "nano:llama"))

@@ -6,6 +6,8 @@ id. Its weights, its vocabulary and the table decide about its losses, and nothi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.rows import Rows
-from ..errors import ModelError
+from ..errors import ModelError, RunError
 from ..models.config import ModelConfig
 from ..runtime.cache import cache_root
 from ..runtime.devices import computing
@@ -56,7 +58,8 @@ def reference_model(settings: Settings, folder: str | Path) -> ModelConfig | Non
         ("adapter", "lora_gen", "quantization", "pad_token", "revision", "mtp", "from_arm")
     )
     arm = reference_arm(settings)
-    name = trained_folder(config.reference) if arm is None else str(model_folder(arm, folder))
+    with _by_its_key(config.reference):
+        name = trained_folder(config.reference) if arm is None else str(model_folder(arm, folder))
     changes = whole | {"name_or_path": name, "from_arm": None, "dtype": config.reference_dtype, "shape": {}}
     known = {name: value for name, value in changes.items() if name in ModelConfig.model_fields}
     model = place_base(settings.model.model_copy(update=known))
@@ -75,7 +78,8 @@ def check_reference(material: Material) -> None:
     if reference is None:
         return
     make_base(reference)
-    theirs = load_tokenizer(reference, need_pad=False)
+    with _by_its_key(str(material.settings.weighting.reference)):
+        theirs = load_tokenizer(reference, need_pad=False)
     own_hash, their_hash = vocabulary_hash(material.tokenizer), vocabulary_hash(theirs)
     if own_hash != their_hash:
         raise ModelError(
@@ -83,6 +87,17 @@ def check_reference(material: Material) -> None:
             f"tokens ({their_hash}), than the trained model, {len(material.tokenizer):,} ({own_hash}); losses are "
             "compared token by token, so name a model with the same vocabulary"
         )
+
+
+@contextmanager
+def _by_its_key(reference: str) -> Iterator[None]:
+    """What is wrong with the reference is said of `weighting.reference`, not of the trained model's key."""
+    try:
+        yield
+    except (ModelError, RunError) as error:
+        said = str(error).replace("model.name_or_path is", "weighting.reference is")
+        known = "weighting.reference" in said
+        raise ModelError(said if known else f"weighting.reference is {reference}: {said}") from error
 
 
 def vocabulary_hash(tokenizer: Any) -> str:
