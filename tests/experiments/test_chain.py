@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from copy import deepcopy
 from pathlib import Path
@@ -194,7 +195,35 @@ def test_an_arm_that_is_needed_twice_is_charged_once(place: Path) -> None:
     excess = {"kind": "reference_excess", "reference": "arm:second", "ratio": 0.5}
     curricle.train(with_arms(other={"model": {"from_arm": "first"}, "weighting": excess}), arms=["other"], seeds=[3])
     books = {arm: read_json(place / arm / "seed-3/results.json") for arm in RECIPE["arms"]}
-    trained = {arm: train_flops(each) for arm, each in books.items()}
+    trained: dict[str, Any] = {arm: train_flops(each) for arm, each in books.items()}
     assert books["second"]["start_flops"] == books["second"]["label_flops"] == trained["first"]
     assert books["other"]["start_flops"] == trained["first"] + trained["second"]
     assert books["other"]["label_flops"] > books["other"]["start_flops"]  # its own: the reference's pass over the rows
+
+
+def test_the_books_tell_what_the_steps_went_through(place: Path) -> None:
+    """A critic alone; then beside the tokens, with an old copy of its head that is no part of the model; and a model
+    with several heads of which the first one learns alone."""
+    rows = [{"prompt": f"what is {i}?", "completion": f"it is {i}", "is_correct": i % 2 == 0} for i in range(12)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"train": "rows.jsonl", "eval": "rows.jsonl", "format": "prompt-completion", "reward_field": "is_correct"}
+    heads = {"mtp": {"num_future_tokens": 3}, "shape": {"num_hidden_layers": 4}}
+    arms = {
+        "critic": {"critic": {"stage": "pretrain"}},
+        "joint": {"model": {"from_arm": "critic"}, "critic": {}},
+        "heads": {"model": heads},
+        "alone": {"model": heads, "weighting": {"later_heads": 0}},
+        "pretrain": {"model": heads, "critic": {"stage": "pretrain", "freeze_trunk": False}},
+    }
+    curricle.train({**deepcopy(RECIPE), "data": {**data, "max_length": 64}, "arms": arms}, seeds=[3])
+    sizes = {arm: read_json(place / arm / "seed-3/results.json")["model"] for arm in arms}
+    critic, joint, several, alone, pretrain = sizes.values()
+    assert (critic["backward_from"], critic["head_learns"]) == ("nowhere", False)
+    assert critic["num_trainable"] == critic["num_trainable_body"] == 2 * 16 + 1
+    assert (joint["backward_from"], joint["head_learns"], joint["num_heads"]) == ("head", True, 1)
+    assert joint["num_trainable"] == joint["num_parameters"] == critic["num_parameters"]
+    assert (several["num_heads"], several["num_idle"], several["num_trainable"]) == (3, 0, several["num_parameters"])
+    assert (alone["num_heads"], alone["head_learns"], alone["backward_from"]) == (1, True, "head")
+    assert alone["num_parameters"] - alone["num_trainable"] == alone["num_idle"] > 0
+    assert (pretrain["num_heads"], pretrain["backward_from"]) == (1, "trunk")
+    assert pretrain["num_idle"] == alone["num_idle"]

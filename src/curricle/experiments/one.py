@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..data.table import TokenTable
+from ..models.value_head import NAME
 from ..runtime.fingerprint import fingerprint
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main
@@ -47,7 +48,7 @@ def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str
     of_others, own = charged(material.settings, folder), label_flops(material.settings)
     own += reference.flops if reference else 0.0
     return _about_run(arm, material, seed) | {
-        "model": model_size(model),
+        "model": model_size(model, trainer),
         "label_flops": own + of_others,
         "start_flops": of_others,
         "steps": trainer.state.global_step,
@@ -83,21 +84,51 @@ def _about_run(arm: Arm, material: Material, seed: int) -> dict[str, Any]:
     }
 
 
-def model_size(model: Any) -> dict[str, int]:
-    """The numbers that the formulas of compute go by."""
+def model_size(model: Any, trainer: Any = None) -> dict[str, Any]:
+    """The numbers that the formulas of compute go by; with the trainer, of what its steps went through. The old copy
+    that a critic compares itself with is no part of the model."""
     config = model.config.get_text_config()
     ends = {
         id(part): part for part in (model.get_input_embeddings(), model.get_output_embeddings()) if part is not None
     }
-    weights = {id(weight): weight for part in ends.values() for weight in part.parameters()}
+    embedding = {id(weight): weight for part in ends.values() for weight in part.parameters()}
+    named = {name: weight for name, weight in model.named_parameters() if f"{NAME}." not in name or ".old." not in name}
+    left = set() if trainer is None else trainer.left
+    learning = {id(weight): weight for name, weight in named.items() if weight.requires_grad and name not in left}
+    heads = getattr(model.config, "coefficients", [1.0]) if trainer is None else trainer.heads.coefficients
+    idle = [weight for name, weight in named.items() if len(heads) == 1 and "extra_heads." in name]
     return {
-        "num_parameters": sum(weight.numel() for weight in model.parameters()),
-        "num_trainable": sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
-        "num_embedding": sum(weight.numel() for weight in weights.values()),
+        "num_parameters": _numel(named.values()),
+        "num_trainable": _numel(learning.values()),
+        "num_trainable_body": _numel(weight for key, weight in learning.items() if key not in embedding),
+        "num_embedding": _numel(embedding.values()),
+        "num_idle": _numel(idle),
         "num_layers": config.num_hidden_layers,
+        "num_heads": len(heads),
         "hidden": config.hidden_size,
         "vocab": config.vocab_size,
+        "head_learns": _learns(model.get_output_embeddings(), learning, config.hidden_size * config.vocab_size),
+        "backward_from": _backward_from(trainer),
     }
+
+
+def _numel(weights: Iterable[Any]) -> int:
+    return sum(weight.numel() for weight in weights)
+
+
+def _learns(head: Any, learning: Mapping[int, Any], size: int) -> bool:
+    """Whether the matrix itself does: factors beside it, of an adapter, are smaller."""
+    weights = () if head is None else head.parameters()
+    return any(id(weight) in learning and weight.numel() >= size for weight in weights)
+
+
+def _backward_from(trainer: Any) -> str:
+    """Where gradients of activations begin: at the output head; at the trunk, of which a critic alone reads values; or
+    nowhere, where nothing but that critic's head learns."""
+    critic = None if trainer is None else trainer.critic
+    if critic is None or not critic.config.pretrains:
+        return "head"
+    return "trunk" if critic.config.moves_trunk else "nowhere"
 
 
 def save_model(trainer: Any, target: Path, averaged: Sequence[Path] = ()) -> None:

@@ -47,6 +47,28 @@ def test_frozen_weights_need_no_gradient_of_their_own() -> None:
     assert train_flops(results(model=lora)) == body + 40 * 4 * 200 + 100 * 6 * 2 * 8 * 5
 
 
+def test_an_output_head_that_learns_in_a_model_that_does_not_as_a_whole() -> None:
+    part = {**SIZE, "num_trainable": 500, "num_trainable_body": 300, "head_learns": True}
+    assert train_flops(results(model=part)) == 100 * (4 * 800 + 2 * 300) + 40 * 6 * 200 + 100 * 6 * 2 * 8 * 5
+
+
+def test_each_head_that_runs_is_charged() -> None:
+    """Of 800 weights in the body, 100 are those of two extra heads with a layer each."""
+    running = {**SIZE, "num_heads": 3, "num_idle": 0}
+    alone = {**SIZE, "num_trainable": 900, "num_trainable_body": 700, "num_heads": 1, "num_idle": 100}
+    alone["head_learns"] = True
+    assert train_flops(results(model=running)) == 100 * 6 * 800 + 3 * 40 * 6 * 200 + 100 * 6 * 4 * 8 * 5
+    assert train_flops(results(model=alone)) == 100 * 6 * 700 + 40 * 6 * 200 + 100 * 6 * 2 * 8 * 5
+
+
+def test_a_critic_alone_goes_backward_where_it_moves_something() -> None:
+    """A value head of 17 weights; the losses of the tokens are looked at only."""
+    frozen = {**SIZE, "num_trainable": 17, "num_trainable_body": 17, "head_learns": False, "backward_from": "nowhere"}
+    moved = {**SIZE, "num_trainable": 800, "num_trainable_body": 800, "head_learns": False, "backward_from": "trunk"}
+    assert train_flops(results(model=frozen)) == 100 * (2 * 800 + 2 * 17) + 40 * 2 * 200 + 100 * 2 * 2 * 8 * 5
+    assert train_flops(results(model=moved)) == 100 * 6 * 800 + 40 * 2 * 200 + 100 * 6 * 2 * 8 * 5
+
+
 def test_what_is_not_known_is_not_guessed() -> None:
     assert train_flops(results(model=None)) is None
     assert train_flops(results(model=None, tokens=0)) == 0.0
@@ -82,6 +104,53 @@ def test_as_torch_counts_a_step(kind: str, adapter: bool) -> None:
     ahead = 6 * layers * hidden * tokens * tokens  # the half of attention that we do not count
     assert ours is not None
     assert ours + ahead == pytest.approx(counter.get_total_flops(), rel=0.03)
+
+
+def counted(net: Any, run: Any) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    net.eval()  # in training the extra heads compute their layers again in backward, which is not counted
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+@pytest.mark.parametrize("kind", ["parallel", "sequential"])
+def test_several_heads_as_torch_counts_them(kind: str) -> None:
+    import torch
+
+    from curricle.experiments.one import model_size
+    from support import mtp
+
+    tokens, hidden = 48, 64
+    net = mtp(3, kind, hidden_size=hidden, intermediate_size=128, num_hidden_layers=4)
+    net.config.family._attn_implementation = "eager"
+    batch = torch.randint(4, 90, (1, tokens))
+    total = counted(net, lambda: net(input_ids=batch, all_heads=True).logits.logsumexp(-1).sum().backward())
+    size = model_size(net)
+    assert size["num_heads"] == 3
+    book = {"tokens": tokens, "supervised_tokens": tokens, "model": size}
+    ours = train_flops(book | {"data": {"train": {"examples": 1, "tokens": tokens}}})
+    ahead = 6 * (size["num_layers"] + 2) * hidden * tokens * tokens
+    assert ours is not None
+    assert ours + ahead == pytest.approx(total, rel=0.03)
+
+
+def test_a_frozen_trunk_as_torch_counts_it() -> None:
+    import torch
+
+    from curricle.experiments.one import model_size
+    from support import model
+
+    tokens, hidden, layers = 48, 64, 4
+    net = model("llama", attn="eager", hidden_size=hidden, intermediate_size=128, num_hidden_layers=layers)
+    net.requires_grad_(False)
+    batch = torch.randint(4, 90, (1, tokens))
+    total = counted(net, lambda: net(input_ids=batch))
+    book = {"tokens": tokens, "supervised_tokens": tokens, "model": model_size(net) | {"backward_from": "nowhere"}}
+    ours = train_flops(book | {"data": {"train": {"examples": 1, "tokens": tokens}}})
+    assert ours is not None
+    assert ours + 2 * layers * hidden * tokens * tokens == pytest.approx(total, rel=0.03)
 
 
 def test_means_over_seeds(tmp_path: Path) -> None:

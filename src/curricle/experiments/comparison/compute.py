@@ -2,11 +2,12 @@
 
     M  weights without the embedding and the output head      forward 2 M, gradients of activations 2 M,
     M' those of them that learn                               gradients of weights 2 M'
-    H V  the output head, at answer tokens only               4 H V, and 2 H V more where it learns
+    H V  the output head, at answer tokens only               4 H V, and 2 H V more where it learns; for each head
     attention in a document of T tokens                       12 L H T, halved, as nothing looks ahead
 
-so a full training is the usual 6 M a token, and LoRA on a frozen base about 4 M. A recomputation that spares memory is
-no work of the model and is not counted.
+so a full training is the usual 6 M a token, and LoRA on a frozen base about 4 M. Heads that no step runs are no part of
+M. Where only a critic learns, nothing goes backward above its head, nor below it where the trunk is frozen. A
+recomputation that spares memory is no work of the model and is not counted.
 """
 
 from __future__ import annotations
@@ -31,14 +32,29 @@ def train_flops(results: dict[str, Any]) -> float | None:
     size = results.get("model")
     if not size:
         return None
-    body = size["num_parameters"] - size["num_embedding"]
-    whole = size["num_trainable"] >= size["num_parameters"]
-    learning = body if whole else min(size["num_trainable"], body)
-    head = size["hidden"] * size["vocab"]
     train = (results.get("data") or {}).get("train") or {}
-    attention: float = 6 * size["num_layers"] * size["hidden"] * _length(train)
-    flops: float = tokens * (4.0 * body + 2.0 * learning + attention) + answers * head * (6.0 if whole else 4.0)
-    return flops
+    return float(tokens * _body(size, _length(train)) + answers * _heads(size))
+
+
+def _body(size: dict[str, Any], length: float) -> float:
+    """A token's way through the layers. Books of before it was kept what learns and what runs: through all of them, and
+    the whole model learns or an adapter does."""
+    body = size["num_parameters"] - size["num_embedding"] - size.get("num_idle", 0)
+    learning = size.get("num_trainable_body", body if _whole(size) else min(size["num_trainable"], body))
+    ways = 1 if size.get("backward_from") == "nowhere" else 2
+    layers = size["num_layers"] + size.get("num_heads", 1) - 1  # each further head has one of its own
+    attention = (2 if ways == 1 else 6) * layers * size["hidden"] * length
+    return float(2 * ways * body + 2 * learning + attention)
+
+
+def _heads(size: dict[str, Any]) -> float:
+    """An answer token's way through the output head, once for each head whose losses are taken."""
+    backward = 2 + 2 * size.get("head_learns", _whole(size)) if size.get("backward_from", "head") == "head" else 0
+    return float(size.get("num_heads", 1) * size["hidden"] * size["vocab"] * (2 + backward))
+
+
+def _whole(size: dict[str, Any]) -> bool:
+    return bool(size["num_trainable"] >= size["num_parameters"])
 
 
 def _length(train: dict[str, Any]) -> float:
