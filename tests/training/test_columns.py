@@ -192,3 +192,5 @@ def test_a_run_does_not_go_on_with_other_rewards_or_weights() -> None:
     others = [replace(table, rewards=1 - table.rewards), replace(table, token_weights=2 * table.token_weights)]
     assert len({identity(one) for one in (table, *others, support.table(24))}) == 4
     assert {tokens_identity(one) for one in others} == {tokens_identity(support.table(24))}
+    losses = np.ones(len(table.tokens), dtype=np.float32)
+    assert len({identity(table), identity(table, losses), identity(table, 2 * losses)}) == 3

@@ -10,6 +10,7 @@ import torch
 from transformers import TrainerCallback
 
 from curricle.data.rows import Rows
+from curricle.errors import RecipeError
 from curricle.models.value_head import value_head_of
 from curricle.training.critic_config import CriticConfig
 from curricle.training.frozen import frozen, num_learning
@@ -140,3 +141,8 @@ def test_a_models_own_part_of_that_name_is_not_ours(tmp_path: Path) -> None:
     made.value_head = torch.nn.Linear(4, 1)
     trainer(tmp_path, made, watch).train()
     assert {"value_head.weight", "value_head.bias"} <= watch.learning
+
+
+def test_later_heads_of_a_model_with_one_head_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="the model has one head"):
+        trainer(tmp_path, model(), Watch(), later_heads=0)

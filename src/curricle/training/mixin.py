@@ -113,6 +113,8 @@ class CurricleMixin(AnyRanks):
         self.left = set() if critic is not None else unread_head(bare)
         if not self.delegates:
             self.tap = HeadTap(bare)
+            if len(self.tap.coefficients) == 1 and self.weighting.later_heads != 1:
+                raise RecipeError("weighting.later_heads is set, but the model has one head; give it more (model.mtp)")
             alone = critic is not None and critic.pretrains  # no token is learned: one head's losses are enough to log
             self.heads = StepHeads(self.tap.coefficients[: 1 if alone else None], self.weighting.later_heads)
             self.left |= self.heads.left_alone(bare)
@@ -368,7 +370,7 @@ class CurricleMixin(AnyRanks):
         self.monitor = Monitor(self.folder, args.max_grad_norm)
         self.books, self._closed_step, self._stopped = self._new_books(), -1, False
         self.stop_request.asked = None
-        self._identity = identity(table)
+        self._identity = identity(table, self.columns.reference_t)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         with checkpoints.whole_or_removed(Path(self.args.output_dir or ".") / f"checkpoint-{self.state.global_step}"):

@@ -11,9 +11,10 @@ import numpy.typing as npt
 from ..data.table import TokenTable
 
 
-def identity(table: TokenTable) -> str:
-    """Changes when other examples, other tokens of theirs, or other rewards and weights, are trained on."""
-    brought = (table.rewards, table.token_weights)
+def identity(table: TokenTable, reference_t: npt.NDArray[np.float32] | None = None) -> str:
+    """Changes when other examples, other tokens of theirs, other rewards and weights, or other losses of a reference
+    model, are trained on."""
+    brought = (table.rewards, table.token_weights, reference_t)
     return "-".join([tokens_identity(table), *(_checksum(part) for part in brought if part is not None)])
 
 
