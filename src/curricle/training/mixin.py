@@ -112,13 +112,8 @@ class CurricleMixin(AnyRanks):
         bare = self.accelerator.unwrap_model(self.model)
         self.left = set() if critic is not None else unread_head(bare)
         if not self.delegates:
-            self.tap = HeadTap(bare)
-            if len(self.tap.coefficients) == 1 and self.weighting.later_heads != 1:
-                raise RecipeError("weighting.later_heads is set, but the model has one head; give it more (model.mtp)")
-            alone = critic is not None and critic.pretrains  # no token is learned: one head's losses are enough to log
-            self.heads = StepHeads(self.tap.coefficients[: 1 if alone else None], self.weighting.later_heads)
-            self.left |= self.heads.left_alone(bare)
-            self.weighting.num_heads = len(self.heads.coefficients)
+            # Where no token is learned, one head's losses are enough to log.
+            self._tap_heads(bare, first_only=critic is not None and critic.pretrains)
         if self.depth.gates_documents and not self.our_rows:
             raise RecipeError(
                 f"`{type(self.depth).__name__}` gates documents by their place in a table: give rows=Rows()"
@@ -140,6 +135,15 @@ class CurricleMixin(AnyRanks):
             if patience is not None:
                 self.add_callback(patience)
             self.add_callback(host.StepEnd(self))
+
+    def _tap_heads(self, bare: nn.Module, first_only: bool) -> None:
+        """Which output heads are measured, and which learn."""
+        self.tap = HeadTap(bare)
+        if len(self.tap.coefficients) == 1 and self.weighting.later_heads != 1:
+            raise RecipeError("weighting.later_heads is set, but the model has one head; give it more (model.mtp)")
+        self.heads = StepHeads(self.tap.coefficients[: 1 if first_only else None], self.weighting.later_heads)
+        self.left |= self.heads.left_alone(bare)
+        self.weighting.num_heads = len(self.heads.coefficients)
 
     def _isolate_documents(self) -> None:
         """A model whose packed documents see each other gets a dense mask, or is refused, however it was loaded."""

@@ -68,13 +68,7 @@ _CLOUD: Tree = {
 _CODER: Tree = {
     "model": {
         "name_or_path": "nano:llama",
-        "shape": {
-            "vocab_size": 1024,
-            "hidden_size": 128,
-            "intermediate_size": 352,
-            "num_hidden_layers": 6,
-            "num_attention_heads": 4,
-        },
+        "shape": _BASE["model"]["shape"] | {"num_hidden_layers": 6},
         "mtp": {"num_future_tokens": 4},
     },
     "data": {"train": f"{PREFIX}contest-mixed#6000", "format": "alpaca", "max_length": 192},
