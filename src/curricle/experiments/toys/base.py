@@ -72,7 +72,7 @@ _CODER: Tree = {
         "mtp": {"num_future_tokens": 4},
     },
     "data": {"train": f"{PREFIX}contest-mixed#6000", "format": "alpaca", "max_length": 192},
-    "training": _BASE["training"] | {"max_steps": 1000, "max_grad_norm": 8.0, "logging_steps": 100},
+    "training": _BASE["training"] | {"max_steps": 2000, "max_grad_norm": 8.0, "logging_steps": 100},
 }
 TOY_MODELS: Mapping[str, Tree] = {BASE: _BASE, CLOUD: _CLOUD, CODER: _CODER}
 _SAID = {
