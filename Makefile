@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BENCH  ?= $(basename $(notdir $(sort $(filter-out benchmarks/harness.py,$(wildcard benchmarks/*.py)))))
 
+# Files of tests side by side, at most four: each process loads torch anew, and keeps to one thread (tests/conftest.py).
+SIDE_BY_SIDE ?= -n auto --maxprocesses 4 --dist loadfile
+
 bin   := $(VENV)/bin
 ready := $(VENV)/.ready
 
@@ -17,7 +20,7 @@ quickstart: $(ready)  ## Train a small model on made-up data in two ways, and co
 	$(bin)/curricle run recipes/quickstart.yaml
 
 test: $(ready)  ## The fast tests; no network, no accelerator
-	$(bin)/python -m pytest
+	$(bin)/python -m pytest $(SIDE_BY_SIDE)
 
 test-slow: $(ready)  ## Kills, ranks and whole runs
 	$(bin)/python -m pytest -m slow
