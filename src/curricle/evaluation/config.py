@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..runtime.config import Section
 
@@ -27,10 +27,12 @@ class Measurement(Section):
     """One measurement; the figures it gives are called `<label>.<score>`, or by the label alone."""
 
     metric: str
-    """What is measured on `data.eval`."""
+    """What is measured: on `data.eval`, or on questions of its own."""
     name: str | None = None
     """Its label in tables and checks; by default the metric's name. Two entries of one metric need two names."""
 
+    own_rows: ClassVar[bool] = False
+    """Whether it brings questions of its own, and reads nothing of `data.eval`."""
     scores: ClassVar[tuple[str, ...]] = ()
     range: ClassVar[Range] = PERCENT
     """Of all its scores but those that `range_of` tells apart."""
@@ -192,6 +194,7 @@ class PassAtK(Measurement):
     """How long a program may run."""
     memory_mib: Annotated[int, Field(ge=64)] = 512
     """The memory a program may have."""
+    own_rows = True
 
     def figures(self) -> list[str]:
         return [self.figure(score) for score in (*(f"pass@{k}" for k in self.k), *REFERENCE_SCORES)]
@@ -215,7 +218,36 @@ class PassAtK(Measurement):
         return self
 
 
+class Mmlu(Measurement):
+    metric: Literal["mmlu"]
+    """Questions with four choices from the CSV release of MMLU, answered by the likeliest letter; docs/mmlu.md."""
+    path: str
+    """The release's folder, with dev, val and test below it."""
+    subjects: Annotated[list[str], Field(min_length=1)] | None = None
+    """Such as abstract_algebra; by default all that are there."""
+    num_shots: Annotated[int, Field(ge=0)] = 5
+    """Examples with their answers before each question, from dev."""
+    split: Literal["test", "val"] = "test"
+    """Which questions."""
+    limit: Positive | None = None
+    """Only the first so many questions of each subject."""
+    own_rows = True
+
+    def figures(self) -> list[str]:
+        from .mmlu_files import subjects_in
+
+        subjects = self.subjects or subjects_in(self.path, self.split)
+        return [self.figure(score) for score in ("accuracy", *subjects)]
+
+    @field_validator("subjects")
+    @classmethod
+    def _each_once(cls, subjects: list[str] | None) -> list[str] | None:
+        if subjects and len(set(subjects)) < len(subjects):
+            raise ValueError("a subject is named twice")
+        return subjects
+
+
 AnyMeasurement = Annotated[
-    Loss | Perplexity | TokenAccuracy | Hits | Ifd | Rouge | Bleu | Chrf | ForeignScript | PassAtK,
+    Loss | Perplexity | TokenAccuracy | Hits | Ifd | Rouge | Bleu | Chrf | ForeignScript | PassAtK | Mmlu,
     Field(discriminator="metric"),
 ]

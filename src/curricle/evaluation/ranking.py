@@ -168,7 +168,7 @@ def candidate_scores(
             if _shares_prompts(model, tap, longest, whole):
                 sums = _read_shared(model, tap, choices)
             else:
-                say("hits: this model keeps no prompt in memory that candidates could share: each reads its own")
+                say("this model keeps no prompt in memory that candidates could share: each is read with its own")
                 sums = _read_whole(model, choices, rows, batch_size)
     finally:
         model.train(was_training)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import RecipeError
 from ..evaluation.answers import last_answers
-from ..evaluation.config import Hits, PassAtK, Perplexity
+from ..evaluation.config import Hits, Mmlu, PassAtK, Perplexity
 from ..evaluation.measure import refuse_unready
 from ..evaluation.ranking import distractors
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def refuse_unmeasurable(material: Material) -> None:
     """Packages and names that an entry lacks, too few answers to rank, windows longer than the model, programs and no
-    sandbox to run them in."""
+    sandbox to run them in, questions that are not there."""
     from ..models.loading import model_settings
 
     settings, table = material.settings, material.eval
@@ -32,6 +32,12 @@ def refuse_unmeasurable(material: Material) -> None:
 
             find_problems(entry.problems)
             _ = bounds_of(entry).layers  # says so if programs cannot be run here
+        if isinstance(entry, Mmlu):
+            from ..evaluation.mmlu import read_letters
+            from .measuring import exam_of
+
+            exam_of(entry)
+            read_letters(material.tokenizer)
         if isinstance(entry, Perplexity) and entry.context is not None:
             config = model_settings(settings.model, material.tokenizer).get_text_config()
             limit = getattr(config, "max_position_embeddings", None)

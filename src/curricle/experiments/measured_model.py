@@ -11,7 +11,7 @@ from ..data.account import remarks
 from ..data.encode import encode
 from ..data.sources import read_examples
 from ..errors import RecipeError
-from ..evaluation.config import Measurement
+from ..evaluation.config import Measurement, Mmlu
 from ..evaluation.measure import refuse_unready
 from ..generation.answers import SPECULATION, in_words
 from ..runtime.devices import computing
@@ -20,7 +20,7 @@ from ..runtime.quiet import calm_libraries
 from .assemble import load_saved
 from .evaluated import Evaluation
 from .material import half_of
-from .measuring import measure_model
+from .measuring import exam_of, measure_model
 from .subject import find_subject
 
 
@@ -42,20 +42,24 @@ def evaluate_model(
     if entries:
         settings = settings.model_copy(update={"evaluation": list(entries)})
         subject = replace(subject, settings=settings)
-    if settings.data.eval is None:
-        raise RecipeError(f"{model} is measured on rows with references; name their file as --data")
     if not settings.evaluation:
         raise RecipeError("no metric is named, and the recipe has none; add --metric loss, or --metric rouge")
+    on_rows = [entry for entry in settings.evaluation if not entry.own_rows]
+    if settings.data.eval is None and on_rows:
+        raise RecipeError(f"{model} is measured on rows with references; name their file as --data")
     refuse_unready(settings.evaluation)
-    source = read_examples(settings.data, "eval")
+    source = read_examples(settings.data, "eval") if on_rows else None
     tokenizer = subject.tokenizer()
-    table = encode(source, tokenizer, settings.data)
-    for line in remarks(table.report):
+    table = None if source is None else encode(source, tokenizer, settings.data)
+    for line in remarks(table.report) if table is not None else []:
         say(line)
     material = subject.material(tokenizer, table)
     loaded: Any = load_saved(material, subject.seed, subject.folder or Path("."))
     with computing(next(loaded.parameters()).device, half_of(settings)):
         measured, more = measure_model(material, loaded, scratch, subject.seed)
-    files = [{"path": info.path, "sha256": info.sha256} for info in source.files]
+    files = [{"path": info.path, "sha256": info.sha256} for info in (source.files if source is not None else [])]
+    for entry in settings.evaluation:
+        if isinstance(entry, Mmlu):
+            files += exam_of(entry).files
     notes = [f"{what}: {in_words(about)}" for what, about in more.get(SPECULATION, {}).items()]
     return Evaluation(str(model), measured, files, notes)

@@ -16,9 +16,10 @@ import numpy as np
 
 from ..data.sources import read_examples
 from ..evaluation.accuracy import token_accuracy
-from ..evaluation.config import Hits, Ifd, Loss, Measurement, PassAtK, Perplexity, TextMeasurement, TokenAccuracy
+from ..evaluation.config import Hits, Ifd, Loss, Measurement, Mmlu, PassAtK, Perplexity, TextMeasurement, TokenAccuracy
 from ..evaluation.ifd import answer_head, ifd
 from ..evaluation.measure import Measured, labelled, text_scores
+from ..evaluation.mmlu_files import Exam, read_exam
 from ..evaluation.perplexity import answer_perplexity, text_perplexity, whole_text
 from ..evaluation.ranking import hits
 from ..evaluation.score import Score
@@ -59,7 +60,6 @@ def measure_run(material: Material, seed: int, folder: Path) -> dict[str, Any]:
 
 def measure_model(material: Material, model: Any, folder: Path, seed: int = 0) -> tuple[Measured, dict[str, Any]]:
     """All entries of `evaluation`, in the recipe's order, and the loss of each domain."""
-    assert material.eval is not None  # the recipe was checked for it
     entries, more = material.settings.evaluation, dict[str, Any]()
     texts = [entry for entry in entries if isinstance(entry, TextMeasurement)]
     answers = _answers(material, model, folder, seed) if texts else []
@@ -78,12 +78,13 @@ def measure_model(material: Material, model: Any, folder: Path, seed: int = 0) -
             loss = found[0]
             assert loss.per_example is not None
             assert loss.weights is not None
+            assert material.eval is not None
             more["domain_loss"] = mean_by_domain(loss.per_example * loss.weights, loss.weights, material.eval)
     if answers:
         more["answers"] = {"number": len(answers), "unfinished": sum(not one.finished for one in answers)}
     if any(drafted.values()):
         more[SPECULATION] = {name: about for name, about in drafted.items() if about}
-    return _by_row(measured, material.eval.ids[:]), more
+    return _by_row(measured, material.eval.ids[:] if material.eval is not None else []), more
 
 
 def _by_row(measured: Sequence[tuple[Sequence[str], dict[str, Score]]], table_ids: Sequence[str]) -> Measured:
@@ -127,10 +128,15 @@ def _programs(
 
 
 def _likelihoods(entry: Measurement, material: Material, model: Any) -> tuple[Sequence[str], list[Score]]:
-    """What a model makes of the held-out rows, and the ids that its values belong to."""
+    """What a model makes of the held-out rows, or of questions of its own, and the ids that its values belong to."""
     table, rows, settings = material.eval, rows_of(material), material.settings
-    assert table is not None
     batch_size = settings.training["per_device_eval_batch_size"]
+    if isinstance(entry, Mmlu):
+        from ..evaluation.mmlu import mmlu
+
+        exam = exam_of(entry)
+        return exam.ids, mmlu(model, exam, material.tokenizer, rows, batch_size=batch_size)
+    assert table is not None  # the recipe was checked for it
     match entry:
         case Loss():
             return table.ids[:], answer_perplexity(model, table, rows, batch_size=batch_size)
@@ -150,6 +156,11 @@ def _likelihoods(entry: Measurement, material: Material, model: Any) -> tuple[Se
             found = text_perplexity(model, texts, material.tokenizer, rows, **how)
             return [example.id for example in examples], found
     raise TypeError(f"no metric of likelihoods: {entry!r}")
+
+
+def exam_of(entry: Mmlu) -> Exam:
+    """The questions that an entry is about."""
+    return read_exam(entry.path, entry.subjects, entry.split, entry.num_shots, entry.limit)
 
 
 def rows_in(table_ids: Sequence[str]) -> list[str]:
