@@ -197,7 +197,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="5 examples are asked for, and it has 3"):
         read_exam(tmp_path, None, "test", 5)
     (tmp_path / "dev" / "law_dev.csv").unlink()
-    with pytest.raises(DataError, match="law_dev.csv cannot be read"):
+    with pytest.raises(DataError, match=r"law_dev\.csv cannot be read"):
         read_exam(tmp_path, None, "test", 2)
 
 

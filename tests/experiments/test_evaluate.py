@@ -170,3 +170,26 @@ def test_a_models_answers_are_measured_as_its_predictions_are(small_runs: Path, 
     assert at_once.metrics == pytest.approx(by_file.metrics)
     assert len(at_once.measured.ids) == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.jsonl", "out.json", "rows.jsonl"]
+
+
+# --- questions of its own
+
+
+def test_mmlu_of_a_run_without_any_other_rows(small_runs: Path, tmp_path: Path) -> None:
+    for split, num in (("dev", 2), ("test", 5)):
+        (tmp_path / split).mkdir()
+        lines = [f"Is it {i}?,no,yes,maybe,never,{'ABCD'[i % 4]}\n" for i in range(num)]
+        (tmp_path / split / f"law_{split}.csv").write_text("".join(lines))
+    asked = f"mmlu:path={tmp_path},num_shots=2"
+    found = curricle.evaluate(
+        small_runs / "lora" / "seed-3", metrics=[asked], overrides=["data.eval=null", "evaluation=[]"]
+    )
+    assert list(found.metrics) == ["mmlu.accuracy", "mmlu.law"]
+    assert found.metrics["mmlu.law"] == found.metrics["mmlu.accuracy"] in (0, 20, 40, 60, 80, 100)
+    assert [Path(one["path"]).name for one in found.files] == ["law_test.csv", "law_dev.csv"]
+    beside = curricle.evaluate(small_runs / "whole" / "seed-3", metrics=["loss", asked])
+    assert list(beside.metrics) == ["loss", "loss.perplexity", "mmlu.accuracy", "mmlu.law"]
+    values = beside.measured.per_example()
+    assert len(values["ids"]) == 6 + 5
+    assert values["scores"]["mmlu.law"]["weights"] == [0.0] * 6 + [1.0] * 5
+    assert set(values["ids"][6:]) == set(found.measured.ids)

@@ -17,7 +17,13 @@ Base = Annotated[
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it as JSON, too.")]
 
 
-def compare(runs: Runs, base: Base = None, output: Output = None) -> None:
+Table = Annotated[
+    Path | None,
+    typer.Option("--csv", metavar="FILE", help="Write a row for every arm, seed and figure as CSV, too."),
+]
+
+
+def compare(runs: Runs, base: Base = None, output: Output = None, csv: Table = None) -> None:
     """Compare finished runs, of one experiment or of several.
 
     Each figure comes with its interval over seeds and examples, its difference from the base arm and a verdict; then
@@ -27,6 +33,7 @@ def compare(runs: Runs, base: Base = None, output: Output = None) -> None:
     Example:
       curricle compare runs/quickstart
       curricle compare runs/old/base runs/new/base --base old/base -o comparison.json
+      curricle compare runs/quickstart --csv metric_summary.csv
 
     In Python: curricle.compare("runs/old/base", "runs/new/base", base="old/base")
     """
@@ -36,4 +43,8 @@ def compare(runs: Runs, base: Base = None, output: Output = None) -> None:
     comparison = compare_runs(*runs, base=base)
     if output is not None:
         write_json(output, comparison.as_dict())
+    if csv is not None:
+        from ..experiments.metric_summary import write_metric_summary
+
+        write_metric_summary(runs, csv)
     typer.echo(str(comparison))

@@ -102,7 +102,9 @@ def read_exam(
     for name in subjects or ():
         if name not in known:
             raise RecipeError(f"mmlu: {folder} has no subject `{name}` in {split}; {nearest(name, known)}")
-    questions, shots, files = [], {}, []
+    questions: list[Question] = []
+    shots: dict[str, list[Question]] = {}
+    files: list[Path] = []
     for subject in subjects or known:
         path = Path(folder) / split / f"{subject}_{split}.csv"
         questions += list(islice(_read(path, subject), limit))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import RecipeError, RunError, nearest
@@ -21,9 +21,7 @@ def compare(*runs: str | Path, base: str | None = None, config: ComparisonConfig
     >>> print(curricle.compare("runs/quickstart"))                                   # doctest: +SKIP
     >>> print(curricle.compare("runs/old/base", "runs/new/base", base="old/base"))   # doctest: +SKIP
     """
-    if not runs:
-        raise RecipeError("name the runs to compare, such as runs/NAME, runs/NAME/ARM or runs/NAME/ARM/seed-0")
-    places = [place for run in runs for place in _places(Path(run))]
+    places = _all_places(runs)
     arms = _named(places)
     if len(arms) < 2:
         raise RunError(f"{runs[0]} holds one arm, {arms[0].name}; name another run to compare it with")
@@ -35,8 +33,19 @@ def compare(*runs: str | Path, base: str | None = None, config: ComparisonConfig
     return build_comparison(_title(places), folder, arms, config)
 
 
+def arms_of(*runs: str | Path) -> list[ArmFacts]:
+    """The finished runs in these folders, by arm."""
+    return _named(_all_places(runs))
+
+
 Place = tuple[Path, int | None]
 """An arm's folder, and one of its seeds or all."""
+
+
+def _all_places(runs: Sequence[str | Path]) -> list[Place]:
+    if not runs:
+        raise RecipeError("name the runs to compare, such as runs/NAME, runs/NAME/ARM or runs/NAME/ARM/seed-0")
+    return [place for run in runs for place in _places(Path(run))]
 
 
 def _places(run: Path) -> Iterator[Place]:

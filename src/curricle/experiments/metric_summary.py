@@ -1,0 +1,88 @@
+"""`metric_summary.csv`: a row for every arm, seed and figure of an experiment, as spreadsheets take it.
+
+    arm,seed,metric,domain,value,low,high,level,n,method
+    base,,loss,,2.31,2.28,2.34,0.95,40,t over seeds and examples     the arm over its seeds, as the comparison has it
+    base,0,loss,,2.32,2.27,2.37,0.95,40,bootstrap over examples      the very model of one seed
+    base,0,loss,law,2.11,,,,,                                        the loss of one domain
+
+`n` is how many examples the interval is over. What has no interval leaves its columns empty.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..runtime.files import write_text
+from .compare import arms_of
+from .comparison.config import ComparisonConfig
+from .comparison.contrast import Contrast, own_figure
+from .comparison.facts import ArmFacts
+from .document import read_document
+from .results import Result
+
+COLUMNS = ("arm", "seed", "metric", "domain", "value", "low", "high", "level", "n", "method")
+DOMAIN_LOSS = "domain_loss"
+
+
+def write_metric_summary(run: Result | str | Path | Sequence[str | Path], path: str | Path) -> Path:
+    """The figures of an experiment (its folder, or what `curricle.run` gave), or of several runs' folders, as CSV.
+
+    >>> write_metric_summary("runs/quickstart", "metric_summary.csv")   # doctest: +SKIP
+    """
+    arms, config = _read(run)
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(summary_rows(arms, config))
+    write_text(path, lines.getvalue())
+    return Path(path)
+
+
+def summary_rows(arms: Sequence[ArmFacts], config: ComparisonConfig | None = None) -> Iterator[dict[str, Any]]:
+    """The rows, arm by arm: over all seeds first, where there are several, then each seed."""
+    config = config or ComparisonConfig()
+    for arm in arms:
+        whole = [replace(arm, runs={seed: run}) for seed, run in arm.runs.items()]
+        for one in [arm, *whole] if len(whole) > 1 else whole:
+            seed = next(iter(one.runs)) if len(one.runs) == 1 else ""
+            for metric in dict.fromkeys(name for run in one.runs.values() for name in run.metrics):
+                found = own_figure(one, metric, config)
+                assert found is not None
+                yield {"arm": arm.name, "seed": seed, "metric": metric} | _numbers(found, config.level)
+            yield from _domains(one, seed)
+
+
+def _numbers(found: Contrast, level: float) -> dict[str, Any]:
+    interval = found.interval(level)
+    row: dict[str, Any] = {"value": interval.mean}
+    if found.num_examples is not None:
+        row["n"] = found.num_examples
+    if interval.low is not None:
+        row |= {"low": interval.low, "high": interval.high, "level": level, "method": interval.method}
+    return row
+
+
+def _domains(arm: ArmFacts, seed: int | str) -> Iterator[dict[str, Any]]:
+    """The loss of each domain; of several seeds their mean."""
+    found = [run.results.get(DOMAIN_LOSS) or {} for run in arm.runs.values()]
+    for name in dict.fromkeys(name for each in found for name in each):
+        values = [each[name] for each in found if each.get(name) is not None]
+        if values:
+            mean = sum(values) / len(values)
+            yield {"arm": arm.name, "seed": seed, "metric": "loss", "domain": name, "value": mean}
+
+
+def _read(run: Result | str | Path | Sequence[str | Path]) -> tuple[list[ArmFacts], ComparisonConfig]:
+    """The finished runs, in the recipe's order, and how its intervals are drawn."""
+    if isinstance(run, Result):
+        run = run.folder
+    folders = [run] if isinstance(run, str | Path) else list(run)
+    arms = arms_of(*folders)
+    recipe = Path(folders[0]) / "recipe.yaml"
+    written = (read_document(recipe)[0].get("comparison") or {}) if recipe.is_file() else {}
+    return arms, ComparisonConfig.model_validate(written)
