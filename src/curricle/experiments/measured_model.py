@@ -42,11 +42,11 @@ def evaluate_model(
     if entries:
         settings = settings.model_copy(update={"evaluation": list(entries)})
         subject = replace(subject, settings=settings)
-    if not settings.evaluation:
-        raise RecipeError("no metric is named, and the recipe has none; add --metric loss, or --metric rouge")
-    on_rows = [entry for entry in settings.evaluation if not entry.own_rows]
+    on_rows = not settings.evaluation or not all(entry.own_rows for entry in settings.evaluation)
     if settings.data.eval is None and on_rows:
         raise RecipeError(f"{model} is measured on rows with references; name their file as --data")
+    if not settings.evaluation:
+        raise RecipeError("no metric is named, and the recipe has none; add --metric loss, or --metric rouge")
     refuse_unready(settings.evaluation)
     source = read_examples(settings.data, "eval") if on_rows else None
     tokenizer = subject.tokenizer()
