@@ -1,0 +1,105 @@
+"""What a search found: the weights, the losses that led to them, and the files that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...runtime.files import write_json, write_text
+from ...runtime.ranks import is_main
+from .config import SearchConfig
+from .evaluations import Evaluation
+from .pareto import as_dict, costs, front
+
+WEIGHTS, SURFACE, PARETO = "weights.json", "surface.svg", "pareto.json"
+
+
+def weights_in_words(weights: Mapping[str, float]) -> str:
+    return " ".join(f"{name}={weight:.4g}" for name, weight in weights.items())
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best weights of a search. It prints itself as a table of losses by domain."""
+
+    config: SearchConfig
+    best: Evaluation
+    references: dict[str, Evaluation]
+    """The starting points by name: `base`, `uniform`, each expert alone, ..."""
+    evaluations: list[Evaluation] = field(repr=False)
+    """All of the search, in the order they were asked for; with `first_rows`, on those."""
+    used: int
+    """Evaluations of the budget."""
+    made: int
+    """Evaluations that were made now, and not found in the log."""
+    ended: str
+    folder: Path | None = None
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return self.best.weights
+
+    @property
+    def front(self) -> list[Evaluation]:
+        """The evaluations that no other one beats in every domain."""
+        return front(self.evaluations)
+
+    @property
+    def conflicts(self) -> list[str]:
+        """What a gain of one domain costs the others, in words; empty where one mixture is best for all."""
+        known = next((one for one in self.evaluations if one.weights == self.best.weights), self.best)
+        return costs(known, self.front)
+
+    def __str__(self) -> str:
+        domains = list(self.best.losses)
+        rows = [("", *domains, self.config.objective)]
+        for name, one in {**self.references, "best": self.best}.items():
+            rows.append((name, *(f"{one.losses[domain]:.4f}" for domain in domains), f"{one.score:.4f}"))
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        table = [
+            "  ".join(
+                cell.ljust(width) if not i else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        ]
+        how = f"{self.config.method}, normalize {self.config.normalize}, {self.used} evaluations: {self.ended}"
+        lines = [*table, f"weights: {weights_in_words(self.weights)} ({how})", *self.conflicts]
+        return "\n".join([*lines, *([str(self.folder)] if self.folder else [])])
+
+
+def write_found(found: Found, folder: Path, tokens: Mapping[str, int]) -> Found:
+    """Write what was found; the same again for the same search."""
+    from .surface import draw_surface
+
+    found = Found(**{**vars(found), "folder": folder})
+    if is_main():
+        write_json(folder / WEIGHTS, _as_dict(found, tokens))
+        write_text(folder / SURFACE, draw_surface(found))
+        if found.conflicts:
+            write_json(folder / PARETO, as_dict(found.front, found.best))
+        else:
+            (folder / PARETO).unlink(missing_ok=True)
+    return found
+
+
+def _as_dict(found: Found, tokens: Mapping[str, int]) -> dict[str, Any]:
+    config = found.config
+    every = {**found.references, "best": found.best}
+    return {
+        "weights": found.weights,
+        "normalize": config.normalize,
+        "method": config.method,
+        "objective": config.objective,
+        "settings": config.model_dump(mode="json"),
+        "score": {name: one.score for name, one in every.items()},
+        "losses": {name: one.losses for name, one in every.items()},
+        "starting_points": {name: one.weights for name, one in found.references.items()},
+        "budget": config.budget,
+        "used": found.used,
+        "ended": found.ended,
+        "tokens": dict(tokens),
+        "conflicts": found.conflicts,
+    }

@@ -1,0 +1,234 @@
+"""The search itself: starting points, a method, and what was found, on one model in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...data.rows import Rows
+from ...data.table import TokenTable
+from ...errors import DataError, ModelError, RecipeError
+from ...runtime.fingerprint import fingerprint
+from ...runtime.progress import say
+from ...runtime.rundir import hold
+from .config import SearchConfig
+from .evaluations import Evaluation, Evaluations, On
+from .found import Found, weights_in_words, write_found
+from .methods import Ask, Known, Point, Space, Spent, coordinate, grid, grid_needs, nelder_mead
+from .objective import HeldOut, check_rows, score_of
+
+if TYPE_CHECKING:
+    from ..difference import Difference
+
+Method = Callable[[Known, Ask, Space, int, int], None]
+
+FINALISTS = 3
+"""Of a search on the first rows: how many of its best weights are measured on all rows."""
+
+BASE, UNIFORM, BY_TOKENS = "base", "uniform", "by tokens"
+"""Names of starting points; those of one expert alone are called after it."""
+
+
+def search_weights(
+    model: Any,
+    differences: Mapping[str, Difference],
+    table: TokenTable,
+    rows: Rows,
+    config: SearchConfig,
+    folder: str | Path,
+    *,
+    batch_size: int = 1,
+    test: TokenTable | None = None,
+    base: str | None = None,
+    starts: Mapping[str, Mapping[str, float]] | None = None,
+) -> Found:
+    """The weights of base + sum of w_i * difference_i with the smallest held-out loss of the `table`'s domains.
+
+    The model is the base, and is the base again afterwards. `test` is a table of rows that must not be among these,
+    `base` the fingerprint that the experts must have been trained from, `starts` more weights to begin with, by name.
+    In `folder`: weights.json, search.jsonl, surface.svg, and pareto.json where domains conflict. A search started again
+    there goes on where it was.
+
+    >>> search_weights(model, {"law": law, "news": news}, dev, Rows(), SearchConfig(), "search")   # doctest: +SKIP
+    """
+    from ...models.head import HeadTap
+    from .mixture import Mixture
+
+    held = HeldOut(table, rows, batch_size)
+    check_rows(held, list(differences), config, test)
+    check_bases(differences, base)
+    points = starting_points(list(differences), held, config, starts or {})
+    with hold(folder) as place, Mixture(model, differences) as mixture, HeadTap(model) as tap:
+        on_rows = {"all": held, **({"first": held.first(config.first_rows)} if config.first_rows else {})}
+        key = fingerprint(mixture.fingerprint(), {on: rows.fingerprint() for on, rows in on_rows.items()})
+
+        def losses_of(weights: Mapping[str, float], on: On) -> dict[str, float]:
+            mixture.set(weights)
+            return on_rows[on].losses(model, tap)
+
+        evaluations = Evaluations(place, key, losses_of)
+        try:
+            search = Search(list(differences), evaluations, config, points)
+            found = search.run()
+        finally:
+            evaluations.close()
+        return write_found(found, place, held.tokens)
+
+
+def starting_points(
+    experts: Sequence[str], held: HeldOut, config: SearchConfig, given: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    """The base, all alike, each expert alone, by the tokens of the experts' domains, and whatever was given."""
+    points = {BASE: dict.fromkeys(experts, 0.0), UNIFORM: dict.fromkeys(experts, 1 / len(experts))}
+    points |= {name: {**points[BASE], name: 1.0} for name in experts}
+    if all(name in held.tokens for name in experts):
+        total = sum(held.tokens[name] for name in experts)
+        points[BY_TOKENS] = {name: held.tokens[name] / total for name in experts}
+    for name, weights in given.items():
+        _check_named(weights, experts)
+        points[name] = {**points[BASE], **_applied(weights, config)}
+    different = {tuple(point.values()): point for point in points.values()}
+    if config.budget < len(different):
+        raise RecipeError(
+            f"the search has a budget of {config.budget} evaluations, and its starting points take {len(different)} "
+            f"({', '.join(points)}); give it more"
+        )
+    if config.method == "grid":
+        needs = grid_needs(len(experts), config.normalize == "sum1") + len(different)
+        if config.budget < needs:
+            raise RecipeError(
+                f"a grid over {len(experts)} experts takes {needs} evaluations at least, with the starting points, and "
+                f"the budget is {config.budget}; give it more, or take another method"
+            )
+    return points
+
+
+def _applied(weights: Mapping[str, float], config: SearchConfig) -> dict[str, float]:
+    from .mixture import weights_to_apply
+
+    return weights_to_apply(weights, config.normalize)
+
+
+def _check_named(weights: Mapping[str, float], experts: Sequence[str]) -> None:
+    from ...errors import nearest
+
+    for name in weights:
+        if name not in experts:
+            raise RecipeError(f"a weight is given for `{name}`, and no expert is called that; {nearest(name, experts)}")
+
+
+def check_bases(differences: Mapping[str, Difference], base: str | None) -> None:
+    """Experts of different bases are not added up; one that does not say its base is taken on trust."""
+    said = {name: found for name, one in differences.items() if (found := one.base) is not None}
+    for name, found in said.items():
+        if base is not None and found != base:
+            raise ModelError(
+                f"the expert `{name}` was trained from a base with the fingerprint {found}, and this base has {base}; "
+                "name the base that it was trained from"
+            )
+        first = next(iter(said))
+        if found != said[first]:
+            raise ModelError(
+                f"the experts `{first}` and `{name}` were trained from different bases ({said[first]} and {found}); "
+                "mix experts of one base"
+            )
+
+
+class Search:
+    """Asks for evaluations until the budget is used up or the method has nothing more to ask."""
+
+    def __init__(
+        self,
+        experts: list[str],
+        evaluations: Evaluations,
+        config: SearchConfig,
+        points: Mapping[str, Mapping[str, float]],
+    ) -> None:
+        self.experts, self.evaluations, self.config, self.points = experts, evaluations, config, points
+        self.space = Space(*config.box, config.normalize == "sum1")
+        self.known: Known = []
+        self.asked: dict[tuple[float, ...], Evaluation] = {}
+        """Every evaluation of this search, made now or before."""
+        self._on: On = "first" if config.first_rows else "all"
+        self._best = math.inf
+
+    def run(self) -> Found:
+        """The starting points, the method, and on first rows only: the finalists on all of them."""
+        references = {name: self._start(weights) for name, weights in self.points.items()}
+        if not self.known:
+            self.ask(np.full(len(self.experts), (self.space.low + self.space.high) / 2))
+        if not any(math.isfinite(value) for _, value in self.known):
+            raise DataError("no starting point has a finite loss; look at the experts and the base one by one")
+        ended = "nothing more to try"
+        try:
+            _method(self.config.method)(self.known, self.ask, self.space, self.config.budget, self.config.seed)
+        except Spent:
+            ended = "the budget is used up"
+        tried, used = self._tried(), len(self.asked)
+        best = min(tried, key=lambda one: one.score)
+        if self._on == "first":
+            references, best = self._on_all_rows(references, tried)
+        return Found(self.config, best, references, list(self.asked.values()), used, self.evaluations.made, ended)
+
+    def ask(self, point: Point) -> float:
+        """The score of a point; the same point costs nothing the second time."""
+        at = self.space.settle(np.round(point, 4))
+        if not np.isfinite(at).all():
+            return math.inf  # a sum of 0, which is no mixture
+        one, new = self._evaluate(dict(zip(self.experts, map(float, at), strict=True)))
+        if new:
+            self.known.append((at, one.score))
+        return one.score
+
+    def _start(self, weights: Mapping[str, float]) -> Evaluation:
+        """A starting point is looked at in any case, and gone on from where it lies within the bounds."""
+        one, new = self._evaluate(dict(weights))
+        at = np.array([weights[name] for name in self.experts])
+        inside = bool(np.allclose(self.space.settle(at), at, rtol=0, atol=1e-9))
+        if new and inside:
+            self.known.append((at, one.score))
+        return one
+
+    def _evaluate(self, weights: dict[str, float]) -> tuple[Evaluation, bool]:
+        key = tuple(round(weight, 6) + 0.0 for weight in weights.values())
+        if key in self.asked:
+            return self.asked[key], False
+        if len(self.asked) >= self.config.budget:
+            raise Spent
+        one = self._scored(weights, self._on)
+        self.asked[key] = one
+        if one.score < self._best:
+            self._best = one.score
+            say(f"search {len(self.asked)}/{self.config.budget}: {one.score:.4f} at {weights_in_words(weights)}")
+        return one, True
+
+    def _scored(self, weights: Mapping[str, float], on: On) -> Evaluation:
+        losses, seconds = self.evaluations.losses(weights, on)
+        base = losses if not any(weights.values()) else self.evaluations.losses(self.points[BASE], on)[0]
+        return Evaluation(dict(weights), losses, score_of(losses, base, self.config), seconds)
+
+    def _tried(self) -> list[Evaluation]:
+        """The evaluations that may be chosen: those within the bounds, in the order they were made."""
+        inside = {tuple(np.round(point, 6) + 0.0) for point, _ in self.known}
+        return [one for key, one in self.asked.items() if key in inside]
+
+    def _on_all_rows(
+        self, references: Mapping[str, Evaluation], tried: Sequence[Evaluation]
+    ) -> tuple[dict[str, Evaluation], Evaluation]:
+        """The starting points and the best few weights, measured on all rows: those say which are best."""
+        whole = {name: self._scored(one.weights, "all") for name, one in references.items()}
+        finalists = [self._scored(one.weights, "all") for one in sorted(tried, key=lambda one: one.score)[:FINALISTS]]
+        chosen = {id(one) for one in tried}
+        starts = [whole[name] for name, one in references.items() if id(one) in chosen]
+        return whole, min([*finalists, *starts], key=lambda one: one.score)
+
+
+def _method(name: str) -> Method:
+    from .bayes import bayes
+
+    methods: dict[str, Method] = {"coordinate": coordinate, "nelder-mead": nelder_mead, "bayes": bayes, "grid": grid}
+    return methods[name]
