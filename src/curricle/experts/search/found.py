@@ -28,10 +28,10 @@ class Found:
     best: Evaluation
     references: dict[str, Evaluation]
     """The starting points by name: `base`, `uniform`, each expert alone, ..."""
-    evaluations: list[Evaluation] = field(repr=False)
+    tried: list[Evaluation] = field(repr=False)
     """All of the search, in the order they were asked for; with `first_rows`, on those."""
-    used: int
-    """Evaluations of the budget."""
+    passes: float
+    """What the search cost, in readings of all rows."""
     made: int
     """Evaluations that were made now, and not found in the log."""
     ended: str
@@ -42,14 +42,19 @@ class Found:
         return self.best.weights
 
     @property
+    def evaluations(self) -> int:
+        """How much of the budget was used."""
+        return len(self.tried)
+
+    @property
     def front(self) -> list[Evaluation]:
         """The evaluations that no other one beats in every domain."""
-        return front(self.evaluations)
+        return front(self.tried)
 
     @property
     def conflicts(self) -> list[str]:
         """What a gain of one domain costs the others, in words; empty where one mixture is best for all."""
-        known = next((one for one in self.evaluations if one.weights == self.best.weights), self.best)
+        known = next((one for one in self.tried if one.weights == self.best.weights), self.best)
         return costs(known, self.front)
 
     def __str__(self) -> str:
@@ -65,7 +70,7 @@ class Found:
             )
             for row in rows
         ]
-        how = f"{self.config.method}, normalize {self.config.normalize}, {self.used} evaluations: {self.ended}"
+        how = f"{self.config.method}, normalize {self.config.normalize}, {self.evaluations} evaluations: {self.ended}"
         lines = [*table, f"weights: {weights_in_words(self.weights)} ({how})", *self.conflicts]
         return "\n".join([*lines, *([str(self.folder)] if self.folder else [])])
 
@@ -98,7 +103,8 @@ def _as_dict(found: Found, tokens: Mapping[str, int]) -> dict[str, Any]:
         "losses": {name: one.losses for name, one in every.items()},
         "starting_points": {name: one.weights for name, one in found.references.items()},
         "budget": config.budget,
-        "used": found.used,
+        "used": found.evaluations,
+        "passes": found.passes,
         "ended": found.ended,
         "tokens": dict(tokens),
         "conflicts": found.conflicts,

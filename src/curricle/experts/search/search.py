@@ -16,7 +16,7 @@ from ...runtime.fingerprint import fingerprint
 from ...runtime.progress import say
 from ...runtime.rundir import hold
 from .config import SearchConfig
-from .evaluations import Evaluation, Evaluations, On
+from .evaluations import DIGITS, Evaluation, Evaluations, On
 from .found import Found, weights_in_words, write_found
 from .methods import Ask, Known, Point, Space, Spent, coordinate, grid, grid_needs, nelder_mead
 from .objective import HeldOut, check_rows, score_of
@@ -72,8 +72,8 @@ def search_weights(
 
         evaluations = Evaluations(place, key, losses_of)
         try:
-            search = Search(list(differences), evaluations, config, points)
-            found = search.run()
+            parts = {on: len(rows.table.tokens) / len(table.tokens) for on, rows in on_rows.items()}
+            found = Search(list(differences), evaluations, config, points, parts).run()
         finally:
             evaluations.close()
         return write_found(found, place, held.tokens)
@@ -147,8 +147,12 @@ class Search:
         evaluations: Evaluations,
         config: SearchConfig,
         points: Mapping[str, Mapping[str, float]],
+        parts: Mapping[On, float],
     ) -> None:
-        self.experts, self.evaluations, self.config, self.points = experts, evaluations, config, points
+        self.experts, self.evaluations, self.config = experts, evaluations, config
+        self.points, self._parts = points, parts
+        self._read: dict[tuple[Any, ...], float] = {}
+        """For each reading of rows: which part of all of them."""
         self.space = Space(*config.box, config.normalize == "sum1")
         self.known: Known = []
         self.asked: dict[tuple[float, ...], Evaluation] = {}
@@ -168,11 +172,12 @@ class Search:
             _method(self.config.method)(self.known, self.ask, self.space, self.config.budget, self.config.seed)
         except Spent:
             ended = "the budget is used up"
-        tried, used = self._tried(), len(self.asked)
+        tried = self._tried()
         best = min(tried, key=lambda one: one.score)
         if self._on == "first":
             references, best = self._on_all_rows(references, tried)
-        return Found(self.config, best, references, list(self.asked.values()), used, self.evaluations.made, ended)
+        passes = sum(self._read.values())
+        return Found(self.config, best, references, list(self.asked.values()), passes, self.evaluations.made, ended)
 
     def ask(self, point: Point) -> float:
         """The score of a point; the same point costs nothing the second time."""
@@ -194,7 +199,7 @@ class Search:
         return one
 
     def _evaluate(self, weights: dict[str, float]) -> tuple[Evaluation, bool]:
-        key = tuple(round(weight, 6) + 0.0 for weight in weights.values())
+        key = _key(weights)
         if key in self.asked:
             return self.asked[key], False
         if len(self.asked) >= self.config.budget:
@@ -208,12 +213,13 @@ class Search:
 
     def _scored(self, weights: Mapping[str, float], on: On) -> Evaluation:
         losses, seconds = self.evaluations.losses(weights, on)
+        self._read[on, _key(weights)] = self._parts[on]
         base = losses if not any(weights.values()) else self.evaluations.losses(self.points[BASE], on)[0]
         return Evaluation(dict(weights), losses, score_of(losses, base, self.config), seconds)
 
     def _tried(self) -> list[Evaluation]:
         """The evaluations that may be chosen: those within the bounds, in the order they were made."""
-        inside = {tuple(np.round(point, 6) + 0.0) for point, _ in self.known}
+        inside = {tuple(np.round(point, DIGITS) + 0.0) for point, _ in self.known}
         return [one for key, one in self.asked.items() if key in inside]
 
     def _on_all_rows(
@@ -225,6 +231,10 @@ class Search:
         chosen = {id(one) for one in tried}
         starts = [whole[name] for name, one in references.items() if id(one) in chosen]
         return whole, min([*finalists, *starts], key=lambda one: one.score)
+
+
+def _key(weights: Mapping[str, float]) -> tuple[float, ...]:
+    return tuple(round(weight, DIGITS) + 0.0 for weight in weights.values())
 
 
 def _method(name: str) -> Method:

@@ -26,7 +26,7 @@ LIGHT, DARK = (247, 250, 252), (8, 69, 120)
 def draw_surface(found: Found) -> str:
     """The whole picture."""
     space = Space(*found.config.box, found.config.normalize == "sum1")
-    tried = [one for one in found.evaluations if np.isfinite(one.score) and _inside(one, space)]
+    tried = [one for one in found.tried if np.isfinite(one.score) and _inside(one, space)]
     process = fit(*seen([(np.array(list(one.weights.values())), one.score) for one in tried]), space.width)
     if len(found.weights) == 2 and not space.sum1:
         panels = [_contour(found, process, tried, space)]
