@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .experiments.preparing import prepare
     from .experiments.recipe import Recipe
     from .experiments.run import run, train
+    from .experts.making import difference
     from .models.mtp.adapter import MetaLlamaMTPAdapter
     from .training.export import export
     from .training.hf import Trainer
@@ -49,6 +50,7 @@ __all__ = [
     "analyze",
     "compare",
     "create_curriculum_dataloader",
+    "difference",
     "evaluate",
     "export",
     "load_dataset",
@@ -79,6 +81,7 @@ _HOMES = {
     "analyze": "experiments.analysis.analyze",
     "compare": "experiments.compare",
     "create_curriculum_dataloader": "training.sampling",
+    "difference": "experts.making",
     "evaluate": "experiments.evaluate",
     "export": "training.export",
     "load_dataset": "experiments.named_data",

@@ -18,6 +18,7 @@ from . import (
     analyze,
     compare,
     data,
+    diff,
     doctor,
     evaluate,
     inspect,
@@ -25,6 +26,7 @@ from . import (
     model,
     model_files,
     probe,
+    prompts,
     recipe,
     score,
     store,
@@ -64,6 +66,7 @@ for command in (
     store.select,
     data.prepare,
     data.validate,
+    diff.diff,
     model.export,
     sync.sync,
     doctor.doctor,
@@ -72,6 +75,7 @@ for command in (
 app.add_typer(inspect.group, name="inspect")
 app.add_typer(lora_gen.group, name="lora-gen")
 app.add_typer(model_files.group, name="model")
+app.add_typer(prompts.group, name="prompts")
 
 
 def _print_version(asked: bool) -> None:
