@@ -36,6 +36,7 @@ STRATEGIES: list[dict[str, Any]] = [
     {"strategy": "length_ramp", "length_schedule": [[0.2, 20], [0.5, 40]]},
     {"strategy": "quality_ramp"},
     {"strategy": "domain_ramp", "shares": {"web": 1}, "final_shares": {"web": 0.2, "code": 0.8}},
+    {"strategy": "domains_in_turn"},
     {"strategy": "static_mix", "shares": {"web": 0.5, "code": 0.5}},
     STAGED,
 ]

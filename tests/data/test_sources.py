@@ -212,3 +212,42 @@ def test_a_selection_needs_rows_by_number(tmp_path: Path) -> None:
     config = DataConfig.model_validate({"train": {"path": str(path), "select": {"rows": 1}}})
     with pytest.raises(DataError, match=r"need a \.jsonl or \.parquet file"):
         read_examples(config)
+
+
+def test_rows_between_two_places_are_parts_of_a_file_whatever_its_order(tmp_path):
+    rows = [{"text": f"row {n}"} for n in range(200)]
+    files = {}
+    for name, ordered in {"one": rows, "other": rows[::-1] + rows[:3]}.items():
+        files[name] = tmp_path / f"{name}.jsonl"
+        files[name].write_text("".join(json.dumps(row) + "\n" for row in ordered), encoding="utf-8")
+
+    def texts(name, *between):
+        config = DataConfig(train=Source(path=str(files[name]), between=between), format="text")
+        return {example.text for example in read_examples(config)}
+
+    parts = [texts("one", *between) for between in ((0, 0.5), (0.5, 0.8), (0.8, 1))]
+    assert parts == [texts("other", *between) for between in ((0, 0.5), (0.5, 0.8), (0.8, 1))]
+    assert set.union(*parts) == {row["text"] for row in rows}
+    assert sum(len(part) for part in parts) == 200
+    assert 80 < len(parts[0]) < 120
+
+
+def test_a_part_without_rows_is_an_error(tmp_path):
+    file = tmp_path / "one.jsonl"
+    file.write_text('{"text": "alone"}\n', encoding="utf-8")
+    found = [DataConfig(train=Source(path=str(file), between=each), format="text") for each in ((0, 0.5), (0.5, 1))]
+    counts = []
+    for config in found:
+        try:
+            counts.append(len(list(read_examples(config))))
+        except DataError as error:
+            counts.append(0)
+            assert "no usable row between" in str(error)
+    assert sorted(counts) == [0, 1]
+
+
+def test_a_source_names_the_domain_of_its_rows(tmp_path):
+    file = tmp_path / "one.jsonl"
+    file.write_text('{"text": "a", "kind": "own"}\n', encoding="utf-8")
+    config = DataConfig(train=[Source(path=str(file), domain="web"), str(file)], format="text", domain_field="kind")
+    assert [example.domain for example in read_examples(config)] == ["web", "own"]

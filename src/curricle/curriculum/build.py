@@ -113,6 +113,8 @@ def _mix(config: CurriculumConfig, facts: Facts) -> Order:
         groups_n = under_control(groups_n, config.control, facts.seed)
     if config.strategy == "staged_mix":
         shares_at = mixes.staged(config.difficulty_schedule or [], names)
+    elif config.strategy == "domains_in_turn":
+        shares_at = mixes.in_turn(groups_n, facts.lengths_n, len(names))
     else:
         shares_at = mixes.fixed(mixes.shares_of(config.shares or {}, names))
         if config.strategy == "domain_ramp":

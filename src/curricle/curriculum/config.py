@@ -26,6 +26,7 @@ Strategy = Literal[
     "length_ramp",
     "quality_ramp",
     "domain_ramp",
+    "domains_in_turn",
     "staged_mix",
     "static_mix",
 ]
@@ -41,7 +42,7 @@ NEEDS_LABELS = frozenset(
         "quality_ramp",
     )
 )
-MIXES = frozenset(("staged_mix", "static_mix", "domain_ramp"))
+MIXES = frozenset(("staged_mix", "static_mix", "domain_ramp", "domains_in_turn"))
 
 
 class MixStage(Section):

@@ -138,6 +138,20 @@ def staged(stages: Sequence[MixStage], names: Sequence[str]) -> Callable[[float]
     return shares_at
 
 
+def in_turn(groups_n: Groups, lengths_n: npt.NDArray[Any], num: int) -> Callable[[float], Shares]:
+    """One group after the other, in the order of their first examples, each for its share of all tokens."""
+    _, firsts = np.unique(groups_n, return_index=True)
+    order = groups_n[np.sort(firsts)].tolist()
+    tokens = np.bincount(groups_n, weights=lengths_n, minlength=num)[order]
+    ends = np.cumsum(tokens) / tokens.sum()
+
+    def shares_at(progress: float) -> Shares:
+        now = order[min(int(np.searchsorted(ends, progress, side="right")), len(order) - 1)]
+        return tuple(float(group == now) for group in range(num))
+
+    return shares_at
+
+
 def ramp(first: Shares, last: Shares, full_at: float) -> Callable[[float], Shares]:
     """From the first shares to the last, in small steps."""
 

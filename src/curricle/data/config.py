@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ..runtime.config import Section
 from .store.config import Selection
@@ -14,6 +14,8 @@ FormatName = Literal["auto", "text", "prompt-completion", "messages", "alpaca", 
 
 Prompt = Literal["sections", "plain"]
 Keywords = Literal["all", "first"]
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 _ROWS_ASKED = re.compile(r"(?P<path>.+)#(?P<rows>[1-9][0-9]*)")
 
@@ -29,6 +31,18 @@ class Source(Section):
     """Take its first so many rows; `path#500` says the same."""
     select: Selection | None = None
     """Take these rows of a .jsonl or .parquet file, chosen by its columns through an index: see `curricle select`."""
+    between: tuple[Share, Share] | None = None
+    """Take the rows whose content, hashed onto 0 to 1, lies from the first number up to the second: [0, 0.9] to train
+    on and [0.9, 1] to hold out are never the same row, in whatever order the file is, not even where it is there twice."""
+    domain: Annotated[str, Field(min_length=1)] | None = None
+    """The domain of all of its rows, in place of `domain_field`."""
+
+    @field_validator("between")
+    @classmethod
+    def _rises(cls, given: tuple[float, float] | None) -> tuple[float, float] | None:
+        if given is not None and not given[0] < given[1]:
+            raise ValueError(f"[{given[0]:g}, {given[1]:g}] does not rise")
+        return given
 
     @classmethod
     def of(cls, given: str | Source) -> Source:

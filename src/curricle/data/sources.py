@@ -23,6 +23,7 @@ from .schema import Example, Where
 from .store import check_kind, open_store, select
 
 _LOOKED_AT = 20  # rows that `format: auto` looks at
+_DIGITS = 12  # of a row's hash, which say where between 0 and 1 it lies
 _PLACES = 5  # first places kept of each kind of bad row
 
 # The settings that decide what an example is; the others decide how it is tokenized and ordered.
@@ -160,6 +161,8 @@ class ExampleSource:
                 self._limit(file),
                 file.entry and replace(file.entry, path=Path(file.path.name)),
                 *([file.source.select.model_dump()] if file.source.select else []),
+                *([file.source.between] if file.source.between else []),
+                *([file.source.domain] if file.source.domain else []),
             )
             for info, file in zip(self.files, self._files, strict=True)
         ]
@@ -182,8 +185,11 @@ class ExampleSource:
         taken = seen = 0
         report = self.report
         report.formats[name] = layout.format
+        between = file.source.between
         for row in chain(head, rows):
             seen += 1
+            if between is not None and not _lies(row, between):
+                continue
             example = self._read(row, layout, name, index)
             if example is not None:
                 taken += 1
@@ -191,7 +197,8 @@ class ExampleSource:
                 report.files[name] = report.files.get(name, 0) + 1
                 yield example
         if not taken:
-            raise DataError(f"{name} holds no usable row ({seen:,} looked at, {report.num_skipped:,} skipped)")
+            part = f" between {between[0]:g} and {between[1]:g}" if between else ""
+            raise DataError(f"{name} holds no usable row{part} ({seen:,} looked at, {report.num_skipped:,} skipped)")
         if limit is not None and limit == file.source.rows and seen < limit:
             report.notes.append(f"{name}: {limit:,} rows were asked for, {seen:,} are there")
 
@@ -215,6 +222,8 @@ class ExampleSource:
                 raise DataError(f"{where}: {bad} (data.on_bad_row: skip would leave such rows out)") from bad
             self.report.skipped.setdefault(bad.kind, Skipped()).add(where)
             return None
+        if (domain := self._files[index].source.domain) is not None:
+            example = replace(example, domain=domain)
         if not self.config.show_system_prompt:
             example = replace(example, messages=tuple(m for m in example.messages if m.role != "system"))
         self.report.columns.update(row.value.keys())
@@ -229,7 +238,7 @@ class ExampleSource:
             dialogue=DialoguePrompt.of(config),
             fields=entry.fields if entry else config.fields,
             references=tuple(config.references),
-            domain_field=config.domain_field,
+            domain_field=None if file.source.domain else config.domain_field,
             reward_field=config.reward_field,
             weight_field=config.weight_field,
             system_prompt=config.system_prompt,
@@ -247,6 +256,15 @@ class ExampleSource:
             say(f"{file.path}: read as {taken} (its rows have `{column}`)")
             layout = replace(layout, format=taken)
         return check_layout(layout)
+
+
+def _lies(row: Row, between: tuple[float, float]) -> bool:
+    """Whether a row is among those asked for: by what is in it, so that a copy goes where the original goes. A row that
+    cannot be read is handed on, to be reported."""
+    if isinstance(row.value, BadRow):
+        return True
+    place = int(fingerprint(row.value)[:_DIGITS], 16) / 16**_DIGITS
+    return between[0] <= place < between[1]
 
 
 def read_examples(config: DataConfig, which: Literal["train", "eval"] = "train") -> ExampleSource:

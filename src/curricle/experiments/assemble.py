@@ -71,13 +71,15 @@ def choose(material: Material) -> Choice:
     """The attention this arm's rows need, from the model's config alone."""
     import torch
 
-    from ..models.choose import choose_attention
+    from ..models.choose import choose_attention, refuse_running_state
     from ..models.loading import check_weights, model_settings
 
     settings, config = material.settings, material.settings.model
     device = rank_device(bool(settings.training.get("use_cpu")))
     dtype = getattr(torch, half_of(settings) or config.dtype, torch.float32)
     model_config = model_settings(config, material.tokenizer)
+    if settings.data.packing == "ordered":
+        refuse_running_state(model_config, device)
     check_weights(config)
     return choose_attention(model_config, device, dtype, settings.data.packing, asked=config.attn_implementation)
 
@@ -90,8 +92,8 @@ def make_model(material: Material, seed: int, folder: str | Path) -> Any:
 
     choice = choose(material)
     config = started(material.settings.model, folder)
-    if _base_is_ours(config) and (config.adapter or material.settings.generator) is not None:
-        config = _saved_base(config, material, seed, Path(folder) / "base")
+    if base_is_ours(config) and (config.adapter or material.settings.generator) is not None:
+        config = saved_base(config, material, seed, Path(folder) / "base")
     model: Any = load_model(
         config, attn=choice.name, tokenizer=material.tokenizer, seed=seed, value_head=head_to_make(material.settings)
     )
@@ -108,12 +110,12 @@ def make_model(material: Material, seed: int, folder: str | Path) -> Any:
     return model if settings.generator is None else attach(material, model, seed)
 
 
-def _base_is_ours(config: ModelConfig) -> bool:
+def base_is_ours(config: ModelConfig) -> bool:
     """Whether what lies below an adapter is made in the run: all of a nano model, or the heads of a loaded one."""
     return config.nano_type is not None or config.mtp is not None
 
 
-def _saved_base(config: ModelConfig, material: Material, seed: int, folder: Path) -> ModelConfig:
+def saved_base(config: ModelConfig, material: Material, seed: int, folder: Path) -> ModelConfig:
     """Such a model under an adapter or a generator is saved first: either is of no use without the weights below it.
     Only the first rank does: on the others transformers writes no weights."""
     from ..models.loading import load_model
@@ -183,14 +185,16 @@ def load_saved(material: Material, seed: int, folder: str | Path) -> Any:
 
     from ..models.value_head import match_head
 
-    if material.settings.trainer == "none":
+    if not material.settings.trains and material.settings.merge is None:
         return make_model(untrained(material), seed, folder)
     settings, model_folder = material.settings, Path(folder) / "model"
     config = settings.model.model_copy(update={"name_or_path": str(model_folder), "shape": {}, "from_arm": None})
-    if settings.model.adapter is None and settings.generator is None:
+    if settings.merge is not None:  # a merged model is whole, whatever it is made of
+        config = config.model_copy(update={"adapter": None})
+    if config.adapter is None and settings.generator is None:
         return make_model(replace(material, settings=settings.model_copy(update={"model": config})), seed, folder)
     base = untrained(material)
-    if _base_is_ours(settings.model):
+    if base_is_ours(settings.model):
         beside = {"name_or_path": str(Path(folder) / "base"), "shape": {}}
         named = base.settings.model.model_copy(update=beside)
         base = replace(base, settings=base.settings.model_copy(update={"model": named}))

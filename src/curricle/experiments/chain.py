@@ -5,6 +5,7 @@
       joint:      {model: {from_arm: critic}, critic: {}}                      starts from that model
       reference:  {}
       rho1:       {weighting: {kind: reference_excess, reference: "arm:reference"}}     is held against that model
+      merged:     {merge: {arms: [web, code]}}                                 is made out of those models
 
 The model lies in `runs/NAME/critic/seed-0/model`, seen from `runs/NAME/joint/seed-0`. An arm keeps its own model
 section, which must be that of the arm it needs: it says what the weights are of. What that arm cost is charged to all
@@ -26,11 +27,14 @@ ARM = "arm:"
 """What comes before an arm's name where a path could stand too."""
 _OWN = {"from_arm", "adapter", "dtype", "attn_implementation"}
 """What may differ between the model sections."""
+MERGED = "merge.arms"
 
 
 def needs(settings: Settings) -> dict[str, str]:
     """The arms whose models these settings need, by the key that says so."""
     found = {"model.from_arm": settings.model.from_arm, "weighting.reference": reference_arm(settings)}
+    if settings.merge is not None:
+        found |= {f"{MERGED}.{place}": arm for place, arm in enumerate(settings.merge.arms)}
     return {key: arm for key, arm in found.items() if arm is not None}
 
 
@@ -81,9 +85,11 @@ def _closure(names: Iterable[str], settings_of: Callable[[str], Settings]) -> se
 
 def _refuse_other(name: str, key: str, other: str, arms: Mapping[str, Settings]) -> None:
     settings, needed = arms[name], arms[other]
-    if needed.trainer == "none":
+    if needed.trainer == "none" and needed.merge is None:
         raise RecipeError(f"arm `{name}`: `{key}` is {other}, which trains nothing (`trainer: none`); leave it out")
-    if needed.model.adapter is not None or needed.generator is not None:
+    if key.startswith(MERGED):
+        _refuse_unmergeable(name, key, other, arms)
+    elif needed.merge is None and (needed.model.adapter is not None or needed.generator is not None):
         raise RecipeError(
             f"arm `{name}`: `{key}` is {other}, which trains an adapter and not a whole model; train `{other}` without "
             "model.adapter, or export it (curricle export) and name the folder in a recipe of its own"
@@ -97,6 +103,18 @@ def _refuse_other(name: str, key: str, other: str, arms: Mapping[str, Settings])
                 f"arm `{name}`: `{key}` is {other}, but `model.{field}` is {value} here and {theirs[field]} there; the "
                 "two have one model, so leave it to the base of the recipe"
             )
+
+
+def _refuse_unmergeable(name: str, key: str, other: str, arms: Mapping[str, Settings]) -> None:
+    """What is added up are differences from one base, which each arm must have started from."""
+    own, theirs = arms[name].model.from_arm, arms[other].model.from_arm
+    if own != theirs:
+        raise RecipeError(
+            f"arm `{name}`: `{key}` is {other}, which starts from {theirs or 'the untouched model'}, and `{name}` says "
+            f"that the base is {own or 'the untouched model'}; set the same `model.from_arm`"
+        )
+    if arms[other].critic is not None:
+        raise RecipeError(f"arm `{name}`: `{key}` is {other}, which has a critic; a merge has no place for its head")
 
 
 def _refuse_critic(name: str, start: str, arms: Mapping[str, Settings]) -> None:

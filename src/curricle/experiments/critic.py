@@ -36,7 +36,7 @@ def check_critic(material: Material) -> None:
 def head_to_make(settings: Settings) -> Kind | None:
     """Of which kind a new head is, where the model has none."""
     config = settings.critic
-    return None if config is None or settings.trainer == "none" or config.makes_head is None else config.kind
+    return None if config is None or not settings.trains or config.makes_head is None else config.kind
 
 
 def spread(settings: Settings) -> DistributedConfig:

@@ -17,8 +17,8 @@ from .document import KeyPath
 ARGUMENTS = {name: rule.note for name, rule in TABLE.items() if rule.fate == "kept"}
 
 
-_OWN_SENSE = ("difficulty.seed", "data.train[].select.seed", "data.eval[].select.seed")
-"""Keys that nobody means who writes their name elsewhere: a seed is the run's."""
+_OWN_SENSE = ("difficulty.seed", "select.seed", "search.seed")
+"""Ends of keys that nobody means who writes their name elsewhere: a seed is the run's."""
 
 
 def sections_in(annotation: Any) -> list[type[Section]]:
@@ -70,7 +70,7 @@ def hint(root: type[Section], path: KeyPath) -> str:
     beside = difflib.get_close_matches(name, here, n=1, cutoff=0.75)
     if beside:
         return f"did you mean `{beside[0]}`?"
-    elsewhere = {key.rpartition(".")[2]: key for key in reversed(all_keys(root)) if key not in _OWN_SENSE}
+    elsewhere = {key.rpartition(".")[2]: key for key in reversed(all_keys(root)) if not key.endswith(_OWN_SENSE)}
     if name in elsewhere:
         return f"it belongs in `{elsewhere[name]}`"
     far = difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8)

@@ -88,11 +88,11 @@ def gather(settings: Settings) -> Material:
     train = encode(source, tokenizer, data)
     if held_out is None:
         return Material(settings, tokenizer, train, None)
-    judged = encode(held_out, tokenizer, _judging(data))
+    judged = encode(held_out, tokenizer, judging(data))
     return Material(settings, tokenizer, train, judged, held_out_prompts(settings, tokenizer))
 
 
-def _judging(data: DataConfig) -> DataConfig:
+def judging(data: DataConfig) -> DataConfig:
     """Whoever learns prompts too is judged by the answers like everybody else: arms that learn different tokens are
     compared on the same ones."""
     return data.model_copy(update={"learn": "every_turn"}) if data.learn == "all" else data

@@ -47,7 +47,7 @@ def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str
     last = trainer.monitor.last
     of_others, own = charged(material.settings, folder), label_flops(material.settings)
     own += reference.flops if reference else 0.0
-    return _about_run(arm, material, seed) | {
+    return about_run(arm, material, seed) | {
         "model": model_size(model, trainer),
         "label_flops": own + of_others,
         "start_flops": of_others,
@@ -69,10 +69,10 @@ def untouched_run(arm: Arm, material: Material, seed: int) -> dict[str, Any]:
     nothing = dict.fromkeys(("steps", "tokens", "supervised_tokens", "epochs", "repeats"), 0)
     lacking = dict.fromkeys(("model", "train_loss", "best_checkpoint", "averaged"), None)
     cost = dict.fromkeys(("label_flops", "start_flops", "seconds"), 0.0)
-    return _about_run(arm, material, seed) | nothing | lacking | cost | {"peak_memory_bytes": 0}
+    return about_run(arm, material, seed) | nothing | lacking | cost | {"peak_memory_bytes": 0}
 
 
-def _about_run(arm: Arm, material: Material, seed: int) -> dict[str, Any]:
+def about_run(arm: Arm, material: Material, seed: int) -> dict[str, Any]:
     """What a result was made of."""
     return {
         "arm": arm.name,

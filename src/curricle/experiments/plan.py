@@ -67,6 +67,8 @@ def plan_experiment(experiment: Experiment) -> Plan:
 
 def _plan_arm(arm: Arm, seed: int, folder: Path) -> ArmPlan:
     material = gather(arm.settings)
+    if not arm.settings.trains:
+        return _plan_untrained(arm, material)
     training, table = arm.settings.training, material.train
     plan = plan_rows(material, seed)
     steps = training["max_steps"] if training["max_steps"] > 0 else plan.steps
@@ -88,6 +90,19 @@ def _plan_arm(arm: Arm, seed: int, folder: Path) -> ArmPlan:
     return ArmPlan(
         arm.name, row, _memory(material, plan.fill), [*material.remarks(), *_labels(material, folder, steps, seed)]
     )
+
+
+def _plan_untrained(arm: Arm, material: Material) -> ArmPlan:
+    """An arm without steps: its memory is the model's own, and what is measured."""
+    merge, row = arm.settings.merge, {"arm": arm.name, "examples": 0, "steps": 0, "epochs": 0.0, "tokens": 0}
+    if merge is None:
+        note = "nothing is trained; the model is measured as it is"
+    else:
+        tried = f", found by {counted(merge.search.budget, 'evaluation')} at most" if merge.searches else ""
+        note = f"merged out of {', '.join(merge.arms)} ({merge.method}, normalize {merge.normalize}){tried}"
+    row |= dict.fromkeys(("learned", "fill", "waste", "documents/row"), 0.0) | {"repeats": 0}
+    whole = _memory(material, 0.0)
+    return ArmPlan(arm.name, row, MemoryEstimate(whole.parameters, 0, 0, 0, 0), [note])
 
 
 def _labels(material: Material, folder: Path, steps: int, seed: int) -> list[str]:

@@ -145,10 +145,10 @@ def prompts_of(
     limit, longest = max_new_tokens or subject.settings.generation.max_new_tokens, None
     if limit is None and data.train != NO_DATA and all(Path(one.path).is_file() for one in data.sources("train")):
         longest = longest_target(encode(read_examples(data, "train"), tokenizer, data))  # found in the cache
-    return make_prompts(map(_without_target, source), tokenizer, data, limit, longest)
+    return make_prompts(map(without_target, source), tokenizer, data, limit, longest)
 
 
-def _without_target(example: Example) -> Example:
+def without_target(example: Example) -> Example:
     """So that a row is answered alike whether its target is known or not."""
     if example.target is None:
         return example

@@ -21,6 +21,7 @@ from ..training.config import DistributedConfig, SelectionConfig
 from ..training.critic_config import CriticConfig
 from ..weighting.config import WeightingConfig
 from .comparison.config import CheckConfig, ComparisonConfig
+from .share.config import ExpertsConfig, MergeConfig
 
 SCORE = "score"
 """The keyword of `curriculum.labels` for labels that the run makes."""
@@ -70,6 +71,8 @@ class Settings(Section):
     trainer: Literal["hf", "trl", "none"] = "hf"
     """The trainer underneath: transformers.Trainer (hf) or trl.SFTTrainer (trl); both train the same way. With `none`
     the model is measured as it is: the untouched base as an arm."""
+    merge: MergeConfig | None = None
+    """Nothing is trained, and the model is made out of the models of other arms; docs/experts.md."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Arguments of TrainingArguments (of SFTConfig for trl) by their own names; docs/training-arguments.md has all."""
     distributed: DistributedConfig = DistributedConfig()
@@ -82,9 +85,14 @@ class Settings(Section):
     """Which checkpoint becomes the model, and when to stop early."""
 
     @property
+    def trains(self) -> bool:
+        """Whether a run has steps; else its model is the untouched one, or is merged out of others."""
+        return self.trainer != "none" and self.merge is None
+
+    @property
     def generator(self) -> LoraGenConfig | None:
         """The generator that is trained; an untouched model has none."""
-        return None if self.trainer == "none" else self.model.lora_gen
+        return self.model.lora_gen if self.trains else None
 
     @property
     def label_file(self) -> str | None:
@@ -95,7 +103,7 @@ class Settings(Section):
     @property
     def makes_labels(self) -> bool:
         """Whether the run goes by labels that it makes itself, or would if they were not there."""
-        if self.trainer == "none" or not self.curriculum.reads_labels:
+        if not self.trains or not self.curriculum.reads_labels:
             return False
         return self.curriculum.labels == SCORE or (self.label_file is not None and self.difficulty.cloud is not None)
 
@@ -119,6 +127,7 @@ class Settings(Section):
         self._lora_gen_fits()
         self._critic_fits()
         self._weighting_fits()
+        self._merge_fits()
         if self.data.eval is None:
             if when not in (None, "no"):
                 raise _wrong(("training", "eval_strategy"), f"is {when}, but there is no `data.eval` to evaluate on")
@@ -177,7 +186,7 @@ class Settings(Section):
             raise _wrong(("selection", "metric"), f"is {self.selection.metric}; with `model.lora_gen` it is loss")
 
     def _critic_fits(self) -> None:
-        if self.critic is None or self.trainer == "none":
+        if self.critic is None or not self.trains:
             return
         if self.generator is not None:
             raise _wrong(("critic",), "does not go with `model.lora_gen`; leave one of them out, or set it to null")
@@ -187,7 +196,7 @@ class Settings(Section):
 
     def _weighting_fits(self) -> None:
         """What a weighting goes by is named elsewhere in the recipe."""
-        if self.trainer == "none":
+        if not self.trains:
             return
         kind = self.weighting.kind
         if kind == "td_error" and self.critic is None:
@@ -199,6 +208,18 @@ class Settings(Section):
         for needing, name in (("correct_only", "reward_field"), ("column", "weight_field")):
             if kind == needing and getattr(self.data, name) is None:
                 raise _wrong(("weighting", "kind"), f"is {kind}; name the column that it goes by in `data.{name}`")
+
+    def _merge_fits(self) -> None:
+        """What is merged is named, and what a search goes by."""
+        if self.merge is None:
+            return
+        if len(self.merge.arms) < 1:
+            raise _wrong(("merge", "arms"), "names no arm; say whose models are merged")
+        if self.merge.searches and self.merge.validation is None:
+            message = "names no rows, and `merge.weights` are searched; give rows apart from `data.eval`, or weights"
+            raise _wrong(("merge", "validation"), message)
+        if self.model.lora_gen is not None or self.model.quantization is not None:
+            raise _wrong(("merge",), "goes with whole models and LoRA adapters, and not with lora_gen or quantization")
 
     def _labels_differ(self) -> None:
         labels = [entry.label for entry in self.evaluation]
@@ -231,5 +252,7 @@ class Recipe(Settings):
         default_factory=list
     )
     """The presets that are taken on, in this order; `--preset` is the same."""
+    experts: ExpertsConfig | None = None
+    """Domain experts, their merge and its controls, written in short: each becomes an arm; docs/experts.md."""
     extends: str | None = None
     """Another recipe to start from, relative to this file; what is written here wins."""

@@ -52,7 +52,7 @@ class ReferenceLosses:
 def reference_model(settings: Settings, folder: str | Path) -> ModelConfig | None:
     """How the reference is loaded: like the trained model, but whole and as it was saved."""
     config = settings.weighting
-    if config.kind != "reference_excess" or config.reference is None or settings.trainer == "none":
+    if config.kind != "reference_excess" or config.reference is None or not settings.trains:
         return None
     whole: dict[str, Any] = dict.fromkeys(
         ("adapter", "lora_gen", "quantization", "pad_token", "revision", "mtp", "from_arm")

@@ -31,6 +31,8 @@ from .old_names import SECTIONS, translate
 from .overrides import overlay, read_sets
 from .presets import with_presets
 from .recipe import MAX_SEED, Recipe, Settings, made_folder_name
+from .share.config import ExpertsConfig
+from .share.expand import with_experts
 from .toys.base import place_base
 from .toys.sources import place_sources
 
@@ -140,7 +142,7 @@ def resolve(recipe: AnyRecipe, overrides: Sequence[str] = ()) -> Experiment:
     _translate_layer(sets, set_at)
     asked, place = sets.get("preset", tree.get("preset")), (places | set_at).get(("preset",), places[()])
     tree, of_presets = with_presets(tree, places, asked, place)
-    tree, places = overlay(tree, sets), places | of_presets | set_at
+    tree, places = _with_experts(overlay(tree, sets), places | of_presets | set_at)
     whole = check(Recipe, tree, places)
     _tell_kept(overrides, sets, whole)
     shared = {key: value for key, value in tree.items() if key in Settings.model_fields}
@@ -168,6 +170,20 @@ def resolve(recipe: AnyRecipe, overrides: Sequence[str] = ()) -> Experiment:
     found = Experiment(whole.name, _ready(base), arms, seeds, base.model_dump(mode="json"), whole.comparison, checks)
     found.parsed_checks()  # a figure that nothing will give is refused before anything is trained
     return found
+
+
+class _Experts(Section):
+    """What is checked of a recipe before it is whole."""
+
+    experts: ExpertsConfig
+
+
+def _with_experts(tree: Tree, places: Places) -> tuple[Tree, Places]:
+    """`experts:` checked by itself, as what it stands for makes the recipe whole."""
+    asked = tree.get("experts")
+    if asked is None:
+        return tree, places
+    return with_experts(tree, places, check(_Experts, {"experts": asked}, places).experts)
 
 
 def training_hash(settings: Settings, start: str | None = None) -> str:

@@ -218,7 +218,7 @@ def _one(job: _Job, material: Material | None) -> RunResult:
         say(f"{folder}: finished before{f', on another {changed}' if changed else ''}; --force runs it again")
         return RunResult(arm.name, job.seed, folder, results or {})
     from .measuring import measure_run
-    from .one import about_rows, train_run, untouched_run
+    from .one import about_rows
 
     if is_main():  # of a finished run too: it is measured by the `evaluation` and `generation` of now
         about = {
@@ -231,9 +231,7 @@ def _one(job: _Job, material: Material | None) -> RunResult:
         about["world_size"] = begun.get("world_size", world_size())  # what a step's rows were dealt out to at first
         write_json(folder / "arm.json", about)
     if results is None:
-        trains = arm.settings.trainer != "none"
-        say(f"{folder}: {'training' if trains else 'the model as it is'}")
-        results = train_run(arm, material, job.seed, folder) if trains else untouched_run(arm, material, job.seed)
+        results = _made(job, material)
     if job.measures:
         if is_main():  # a run that is killed while it is measured is not trained again
             write_json(folder / "results.json", results)
@@ -243,6 +241,23 @@ def _one(job: _Job, material: Material | None) -> RunResult:
         write_json(folder / "results.json", results)
     barrier()
     return RunResult(arm.name, job.seed, folder, results)
+
+
+def _made(job: _Job, material: Material) -> dict[str, Any]:
+    """The model of a run, trained, merged or left as it is, and its books."""
+    from .one import train_run, untouched_run
+
+    arm, folder = job.arm, job.folder
+    if arm.settings.merge is not None:
+        from .share.merged import merged_run
+
+        say(f"{folder}: merging {', '.join(arm.settings.merge.arms)}")
+        return merged_run(arm, material, job.seed, folder)
+    if arm.settings.trains:
+        say(f"{folder}: training")
+        return train_run(arm, material, job.seed, folder)
+    say(f"{folder}: the model as it is")
+    return untouched_run(arm, material, job.seed)
 
 
 def _changed_since(job: _Job) -> str | None:

@@ -100,7 +100,7 @@ def _table(title: str, rows: list[tuple[str, Any]], opening: str = "") -> str:
 
 
 def _shown(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value or '""'
+    return json.dumps(value, ensure_ascii=False, default=str) if not isinstance(value, str) else value or '""'
 
 
 def _values(annotation: Any) -> str:

@@ -50,7 +50,7 @@ def _kept(chosen: SelectionConfig, arguments: Any) -> dict[str, Any]:
 def refuse_too_few(material: Material, seed: int) -> None:
     """An average of more checkpoints than the run will save; its length is asked of the data only where it must be."""
     settings = material.settings
-    if settings.selection.average is None or settings.trainer == "none":
+    if settings.selection.average is None or not settings.trains:
         return
     length, training = run_length(material, seed), settings.training
     by_epoch = training["save_strategy"] == "epoch"

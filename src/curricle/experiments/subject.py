@@ -42,7 +42,7 @@ class Subject:
 
     def untouched(self) -> Subject:
         """The model that a run started from."""
-        settings = self.settings.model_copy(update={"trainer": "none"})
+        settings = self.settings.model_copy(update={"trainer": "none", "merge": None})
         return replace(self, label=f"base ({self.settings.model.name_or_path})", settings=settings)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:

@@ -116,7 +116,7 @@ def _refuse_unmade_column(settings: Settings) -> None:
 def labelled(material: Material, asked: Request | None) -> Material:
     """The same with a label file that is there: made now where it was missing. The processes of a torchrun share it."""
     if asked is None:
-        untouched = material.settings.trainer == "none"  # it has no order, and so needs no labels
+        untouched = not material.settings.trains  # it has no order, and so needs no labels
         return before_labels(material) if untouched else material
     if not shared(asked.there):
         say(f"labels: {asked}")

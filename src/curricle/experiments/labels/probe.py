@@ -149,8 +149,8 @@ def _carry_out(study: Crossfit, about: dict[str, Any], output: Path, root: Path)
 def _choose(whole: Experiment, name: str | None) -> Arm:
     """The arm that is asked for, or the first."""
     [chosen] = whole.select([name or next(iter(whole.arms))]).arms.values()
-    if chosen.settings.trainer == "none":
-        others = [arm.name for arm in whole.arms.values() if arm.settings.trainer != "none"]
+    if not chosen.settings.trains:
+        others = [arm.name for arm in whole.arms.values() if arm.settings.trains]
         advice = f"name one that does with --arm: {', '.join(others)}" if others else "set `trainer: hf`"
         raise RecipeError(f"arm `{chosen.name}` trains nothing (`trainer: none`), so no row is held out; {advice}")
     return chosen

@@ -7,7 +7,8 @@ a summary says who agreed to what, where and when in the end, and whether it was
 
 `toy:contest#400` stands for 400 solutions of small programming problems, right and wrong ones in turn,
 `toy:contest-mixed` for those of the four easiest grades and `toy:contest-easy` for the right ones of them (`contest`
-has the rules); with `-eval` they are of held-out problems. Where a file of problems is asked for,
+has the rules); with `-eval` they are of held-out problems. `toy:domain-code#400` stands for 400 rows of one of five domains
+(`domains`). Where a file of problems is asked for,
 `toy:contest-problems#110` stands for 110 of those, of all grades, `toy:contest-problems-easy#100` for easy ones.
 """
 
@@ -26,12 +27,14 @@ from ...runtime.files import atomic_file
 from ...runtime.fingerprint import fingerprint
 from ..contest import contest_problems, contest_rows, problem_row
 from ..contest.grades import GRADES
+from .domains import CODE_ROWS, DOMAINS, domain_rows
 from .world import DIFFICULTIES, Scene, dialogue_of, draw_scene, story_of, summary_of
 
 PREFIX = "toy:"
 TOYS = {"dialogue": 20_000, "dialogue-eval": 4_000, "text": 40_000}
 TOYS |= {"contest": 200_000, "contest-eval": 20_000, "contest-easy": 3_000, "contest-easy-eval": 400}
 TOYS |= {"contest-mixed": 6_000, "contest-mixed-eval": 800}
+TOYS |= {f"domain-{name}": CODE_ROWS if name == "code" else 20_000 for name in DOMAINS}
 """Each with the most rows it can give."""
 EASY = (1, 2, 3, 4)
 PROBLEMS = {"contest-problems": GRADES, "contest-problems-easy": EASY}
@@ -55,6 +58,8 @@ def toy_rows(name: str, n: int, seed: int = 0) -> list[dict[str, Any]]:
         split = "valid" if name.endswith("-eval") else "train"
         grades = EASY if "easy" in name or "mixed" in name else GRADES
         return contest_rows(split, n, seed, 1.0 if "easy" in name else 0.5, grades)
+    if name.startswith("domain-"):
+        return list(islice(domain_rows(name.removeprefix("domain-"), seed), n))
     return list(islice(_texts(seed) if name == "text" else _dialogues(name, seed), n))
 
 
@@ -105,6 +110,12 @@ def place_sources(data: DataConfig) -> DataConfig:
     if data.dataset_suffix is not None:
         changes["dataset_suffix"] = None
     return data.model_copy(update=changes)
+
+
+def place_given(given: str | Source | list[str | Source] | None) -> list[str | Source]:
+    """Sources in any form, in their full form, toy data as files."""
+    listed = given if isinstance(given, list) else [] if given is None else [given]
+    return [_placed(Source.of(one)) for one in listed]
 
 
 def _small(source: Source, suffix: str | None, most: int) -> Source:
