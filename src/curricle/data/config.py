@@ -33,7 +33,7 @@ class Source(Section):
     """Take these rows of a .jsonl or .parquet file, chosen by its columns through an index: see `curricle select`."""
     between: tuple[Share, Share] | None = None
     """Take the rows whose content, hashed onto 0 to 1, lies from the first number up to the second: [0, 0.9] to train
-    on and [0.9, 1] to hold out are never the same row, in whatever order the file is, not even where it is there twice."""
+    on and [0.9, 1] to hold out never share a row, in whatever order the file is, nor a copy of one."""
     domain: Annotated[str, Field(min_length=1)] | None = None
     """The domain of all of its rows, in place of `domain_field`."""
 

@@ -1,8 +1,8 @@
 """What a difference holds, in figures: size, spread, tails, the layers that changed most, cosines between experts.
 
-All figures are of the change as it was learned, before any normalizing, over the numbers of the tensors that changed: those
-of a tensor that was not touched are exactly zero and would only dilute them. Sums are in float64. A low-rank tensor is
-made dense for its figures, one at a time; norms and cosines of factors need no dense matrix.
+All figures are of the change as it was learned, before any normalizing, over the numbers of the tensors that changed:
+those of a tensor that was not touched are exactly zero and would only dilute them. Sums are in float64. A low-rank
+tensor is made dense for its figures, one at a time; norms and cosines of factors need no dense matrix.
 """
 
 from __future__ import annotations

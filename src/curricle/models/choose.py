@@ -27,6 +27,8 @@ PACKED = "curricle_packed"
 FLASH = ("flash_attention_3", "flash_attention_2")
 FLASH_4 = "flash_attention_4"
 """Only when it is asked for."""
+RUNNING_STATE = ("mamba", "mamba2", "falcon_mamba")
+"""Model types without attention, in which nothing marks where a document ends."""
 
 
 class Choice(NamedTuple):
@@ -70,6 +72,19 @@ def choose_attention(
     if family is not None and not family._supports_attention_backend:
         return dense_choice(config, "its layers take no other attention, so packed rows use a dense mask")
     return _packed_choice(config, family, str(device).split(":")[0], dtype)
+
+
+def refuse_running_state(config: PretrainedConfig, device: torch.device | str) -> None:
+    """Models that are known to carry their state over the border of packed documents, before their weights are read.
+    Mamba-2 on a GPU with its own kernels may keep them apart: there the probe decides."""
+    kind = config.get_text_config().model_type
+    kernels = all(importlib.util.find_spec(package) is not None for package in ("mamba_ssm", "causal_conv1d"))
+    if kind not in RUNNING_STATE or (kind == "mamba2" and kernels and str(device).startswith("cuda")):
+        return
+    raise ModelError(
+        f"data.packing is `ordered`, but the state of a {kind} model runs on from one packed document into the next; "
+        "set data.packing: none"
+    )
 
 
 def _packed_choice(config: PretrainedConfig, family: Any, device: str, dtype: torch.dtype) -> Choice:

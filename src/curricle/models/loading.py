@@ -17,6 +17,7 @@ from ..errors import MissingExtra, ModelError, nearest
 from ..runtime.cache import locked
 from ..runtime.files import atomic_folder, read_json
 from ..runtime.seeds import derive_seed
+from .adapter_targets import linear_endings, lora_targets
 from .config import AdapterConfig, ModelConfig
 from .nano import NANO_VOCABULARY, nano_config, train_tokenizer
 
@@ -120,18 +121,16 @@ def add_adapter(model: Any, adapter: AdapterConfig, quantized: bool = False) -> 
         r=adapter.lora_r,
         lora_alpha=adapter.lora_alpha,
         lora_dropout=adapter.lora_dropout,
-        target_modules=adapter.lora_target_modules,
+        target_modules=lora_targets(model, adapter.lora_target_modules),
         modules_to_save=[*adapter.modules_to_save, *([NAME] if has_value_head(model) else [])] or None,
         use_rslora=adapter.use_rslora,
         use_dora=adapter.use_dora,
         ensure_weight_tying=_touches_tied_weights(model, adapter),
     )
+    layers = linear_endings(model)  # before factors stand beside some of them
     try:
         return get_peft_model(model, lora)
     except ValueError as error:
-        layers = sorted(
-            {name.rpartition(".")[2] for name, part in model.named_modules() if hasattr(part, "in_features")}
-        )
         raise ModelError(
             f"model.adapter cannot be put on {type(model).__name__}: {_flat(error)}; its linear layers end in {layers}"
         ) from error

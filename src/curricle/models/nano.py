@@ -26,6 +26,12 @@ NANO_SHAPE = {
     "max_position_embeddings": 2048,
     "tie_word_embeddings": True,
 }
+STATE_SPACE: dict[str, dict[str, Any]] = {
+    "mamba": {"state_size": 16},
+    "falcon_mamba": {"state_size": 16},
+    "mamba2": {"head_dim": 16, "n_groups": 1, "state_size": 16, "chunk_size": 64},
+}
+"""Models without attention: what they have beside width and depth."""
 
 
 def train_tokenizer(
@@ -55,4 +61,15 @@ def nano_config(model_type: str, vocab_size: int, **changes: Any) -> PretrainedC
     from transformers import AutoConfig
 
     special = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 3}
-    return AutoConfig.for_model(model_type, **{**NANO_SHAPE, **special, "vocab_size": vocab_size, **changes})
+    shape = _state_space_shape(model_type, changes) if model_type in STATE_SPACE else NANO_SHAPE
+    return AutoConfig.for_model(model_type, **{**shape, **special, "vocab_size": vocab_size, **changes})
+
+
+def _state_space_shape(model_type: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Width, depth and the ends as any nano model has them; in mamba2 as many heads as fill the width."""
+    general = {name: NANO_SHAPE[name] for name in ("hidden_size", "num_hidden_layers", "tie_word_embeddings")}
+    shape = {**general, **STATE_SPACE[model_type]}
+    if model_type == "mamba2":
+        asked = {**shape, **changes}
+        shape["num_heads"] = asked["hidden_size"] * asked.get("expand", 2) // asked["head_dim"]
+    return shape

@@ -45,6 +45,7 @@ from .fit import fit_batch
 from .frozen import frozen
 from .heads import StepHeads, head_losses
 from .heldout import heldout_metrics
+from .liveness import Liveness
 from .monitors import Monitor
 from .patience import Patience
 from .rows import identity
@@ -111,6 +112,7 @@ class CurricleMixin(AnyRanks):
             self.loss_is_scaled_for_ga = None
         bare = self.accelerator.unwrap_model(self.model)
         self.left = set() if critic is not None else unread_head(bare)
+        self.liveness = Liveness()
         if not self.delegates:
             # Where no token is learned, one head's losses are enough to log.
             self._tap_heads(bare, first_only=critic is not None and critic.pretrains)
@@ -143,6 +145,7 @@ class CurricleMixin(AnyRanks):
             raise RecipeError("weighting.later_heads is set, but the model has one head; give it more (model.mtp)")
         self.heads = StepHeads(self.tap.coefficients[: 1 if first_only else None], self.weighting.later_heads)
         self.left |= self.heads.left_alone(bare)
+        self.liveness = Liveness(["extra_heads."] if self.heads.later != 1 else [])
         self.weighting.num_heads = len(self.heads.coefficients)
 
     def _isolate_documents(self) -> None:
@@ -210,7 +213,10 @@ class CurricleMixin(AnyRanks):
                 return supervised_losses(model, model_inputs, labels, self.tap, seen, scales=self.heads.scales)
 
             critic = self.critic
-            return measure(self.weighting) if critic is None else critic.losses(measure, labels, self.weighting)
+            result = measure(self.weighting) if critic is None else critic.losses(measure, labels, self.weighting)
+        if torch.is_grad_enabled() and not result.loss_sum.requires_grad:
+            raise TrainingError("the loss depends on nothing that learns; are the adapter's layers read past it?")
+        return result
 
     # ---- one step ---------------------------------------------------------------------------------------------------
 
@@ -235,6 +241,7 @@ class CurricleMixin(AnyRanks):
             return
         self._closed_step = step
         layers = self.layers.close(self._progress(), self.args.device)
+        self._look_for_gradients(layers)
         if self.our_rows:
             self._step_row = {"step": step + 1, "learning_rate": self._get_learning_rate()}
             self._step_row |= self.books.close(stop_asked=self.stop_request.asked is not None) | layers
@@ -243,6 +250,14 @@ class CurricleMixin(AnyRanks):
                 self._step_row |= self.layers.grad_norms(scaler.get_scale() if scaler is not None else 1.0)
             if not math.isfinite(self._step_row["loss"]):
                 raise self._not_finite("loss", self._step_row["loss"])
+
+    def _look_for_gradients(self, layers: dict[str, Any]) -> None:
+        if not self.liveness.done:
+            blocks = self.layers.blocks
+            closed = [
+                blocks[layer] for layer in {*range(len(blocks))} - {*layers.get("open_layers", range(len(blocks)))}
+            ]
+            self.liveness.look(self.accelerator.unwrap_model(self.model), closed, moves=self._get_learning_rate() > 0)
 
     def _progress(self) -> float:
         return self.state.global_step / max(1, self.state.max_steps)

@@ -36,7 +36,7 @@ class MergeConfig(Section):
     search: SearchConfig = SearchConfig()
     """How weights are looked for."""
     prompts: str | None = None
-    """A file of prompts, one a row (`prompt`), for the comparison by eye; by default the beginnings of held-out rows."""
+    """A file of prompts, one a row (`prompt`), to compare answers by eye; by default those of held-out rows."""
     num_prompts: Annotated[int, Field(ge=0)] = 10
     """How many prompts are answered by the base, each expert and the merged model; 0 for none."""
 
@@ -50,8 +50,8 @@ class MergeConfig(Section):
             )
         if self.weights == "search" and self.method != "linear":
             raise ValueError(
-                f"`weights: search` goes with `method: linear`, and not with {self.method}: candidates are tried without "
-                "writing models, by sums of factors; name the weights"
+                f"`weights: search` goes with `method: linear`, and not with {self.method}: candidates are tried "
+                "without writing models, by sums of factors; name the weights"
             )
         if "normalize" in self.search.model_fields_set and self.search.normalize != self.normalize:
             raise ValueError(
@@ -90,13 +90,13 @@ class ExpertsConfig(Section):
     under `arms` is added to them, or changes them."""
 
     domains: str | Domains
-    """Name -> file of its rows, or {train, validation, eval, overrides}; or a folder with a file for each domain, called
-    like it; or one file, and `field` says which domain a row is of."""
+    """Name -> file of its rows, or {train, validation, eval, overrides}; or a folder with a file for each domain,
+    called like it; or one file, and `field` says which domain a row is of."""
     field: str | None = None
     """The column that names the domain, where `domains` is one file."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Where a domain names no rows for it: the share of its rows that is not trained on, by their content; half of it is
-    for validation and half for the end."""
+    """Where a domain names no rows for it: the share of its rows that is not trained on, by their content; half of it
+    is for validation and half for the end."""
     merge: MergeConfig = MergeConfig()
     """How `merged` is made of the experts."""
     controls: list[Control] = Field(default_factory=lambda: list(CONTROLS))

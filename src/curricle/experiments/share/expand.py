@@ -4,7 +4,7 @@
 
 is short for
 
-    data: {train: [web 0 to 0.9, code 0 to 0.9], eval: [web 0.95 to 1, code 0.95 to 1]}      a row's place is a hash of it
+    data: {train: [web 0 to 0.9, code 0 to 0.9], eval: [web 0.95 to 1, code 0.95 to 1]}    places are hashes of rows
     arms:
       untouched:    {trainer: none}
       web:          {data: {train: web}}
@@ -137,8 +137,8 @@ def _files(folder: str, place: Place) -> list[Path]:
     path = Path(folder)
     if not path.is_dir():
         raise RecipeError(
-            f"{place}: `experts.domains` is {folder}, no folder; name a folder with a file for each domain, a file with "
-            "`experts.field`, or the domains with their files"
+            f"{place}: `experts.domains` is {folder}, no folder; name a folder with a file for each domain, a file "
+            "with `experts.field`, or the domains with their files"
         )
     found = sorted(file for file in path.iterdir() if file.name.endswith(READABLE) and not file.name.startswith("."))
     if len(found) < 2:

@@ -7,9 +7,9 @@ a summary says who agreed to what, where and when in the end, and whether it was
 
 `toy:contest#400` stands for 400 solutions of small programming problems, right and wrong ones in turn,
 `toy:contest-mixed` for those of the four easiest grades and `toy:contest-easy` for the right ones of them (`contest`
-has the rules); with `-eval` they are of held-out problems. `toy:domain-code#400` stands for 400 rows of one of five domains
-(`domains`). Where a file of problems is asked for,
+has the rules); with `-eval` they are of held-out problems. Where a file of problems is asked for,
 `toy:contest-problems#110` stands for 110 of those, of all grades, `toy:contest-problems-easy#100` for easy ones.
+`toy:domain-code#400` stands for 400 rows of one of five domains (`domains`).
 """
 
 from __future__ import annotations

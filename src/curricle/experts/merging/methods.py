@@ -22,6 +22,7 @@ from torch import Tensor
 from ..difference import Factors
 from .config import SPARSE
 
+Rescale = Literal["density", "norm", "none"]
 Part = Factors | Tensor | None
 """An expert's difference in one tensor; None where it changed nothing."""
 
@@ -36,7 +37,7 @@ class Options:
     """Lambda: times the sum of all, after any normalizing."""
     densities: tuple[float, ...] = ()
     """For each expert the share of its numbers that is kept; needed by the sparse methods."""
-    rescale: Literal["density", "norm", "none"] = "density"
+    rescale: Rescale = "density"
     """How DARE makes up for what it dropped: divided by the density, by the L1 norm that was lost, or not at all."""
 
 
@@ -111,7 +112,7 @@ def trim(difference: Tensor, density: float) -> Tensor:
     return difference * kept.view_as(difference)
 
 
-def drop(difference: Tensor, density: float, seed: int, rescale: str = "density") -> Tensor:
+def drop(difference: Tensor, density: float, seed: int, rescale: Rescale = "density") -> Tensor:
     """Each number kept with probability `density`, else 0, and what is kept made larger for what is gone."""
     if density >= 1:
         return difference.clone()

@@ -63,7 +63,9 @@ def search_weights(
     check_bases(differences, base)
     points = starting_points(list(differences), held, config, starts or {})
     with hold(folder) as place, Mixture(model, differences) as mixture, HeadTap(model) as tap:
-        on_rows = {"all": held, **({"first": held.first(config.first_rows)} if config.first_rows else {})}
+        on_rows: dict[On, HeldOut] = {"all": held}
+        if config.first_rows is not None:
+            on_rows["first"] = held.first(config.first_rows)
         key = fingerprint(mixture.fingerprint(), {on: rows.fingerprint() for on, rows in on_rows.items()})
 
         def losses_of(weights: Mapping[str, float], on: On) -> dict[str, float]:
@@ -72,7 +74,7 @@ def search_weights(
 
         evaluations = Evaluations(place, key, losses_of)
         try:
-            parts = {on: len(rows.table.tokens) / len(table.tokens) for on, rows in on_rows.items()}
+            parts: dict[On, float] = {on: len(rows.table.tokens) / len(table.tokens) for on, rows in on_rows.items()}
             found = Search(list(differences), evaluations, config, points, parts).run()
         finally:
             evaluations.close()

@@ -71,7 +71,7 @@ def _contour(found: Found, process: Process, tried: list[Evaluation], space: Spa
     for i, band in enumerate(band_q):
         x, y = i % CELLS * side, PANEL - (i // CELLS + 1) * side
         parts.append(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{side + 0.3:.1f}" height="{side + 0.3:.1f}" '
+            f'<rect shape-rendering="crispEdges" x="{x:.1f}" y="{y:.1f}" width="{side + 0.3:.1f}" height="{side + 0.3:.1f}" '
             f'fill="{_shade(int(band))}"/>'
         )
     for one in tried:
@@ -79,7 +79,7 @@ def _contour(found: Found, process: Process, tried: list[Evaluation], space: Spa
         parts.append(_dot(x, PANEL - y, INK, f"{one.score:.4f}", "#fff"))
     x, y = (_place(weight, space.low, space.high) for weight in found.weights.values())
     parts.append(_dot(x, PANEL - y, BEST, f"best: {found.best.score:.4f}", "#fff", 6))
-    head = f"dark: {low:.3f}, light: {high:.3f}"
+    head = f"dark: {low:.3f}, light: {high:.3f} and more"
     return "".join(parts) + _frame(head, across, (space.low, space.high), (space.low, space.high), along)
 
 
@@ -133,7 +133,8 @@ def _progress(tried: list[Evaluation]) -> str:
     low, high = float(scores.min()), float(np.quantile(scores, 0.9))
     low, high = low - 0.03 * (high - low), high + 0.05 * (high - low)
     high = high if high > low else low + 1.0
-    x_p = _place(np.arange(len(scores)) + 1.0, 0.0, len(scores) + 1.0)
+    end = 2.0 * (len(scores) // 2 + 1)
+    x_p = _place(np.arange(len(scores)) + 1.0, 0.0, end)
     steps_x, steps_y = np.repeat(x_p, 2)[1:], np.repeat(so_far, 2)[:-1]
     line = _points(steps_x, PANEL - _place(np.minimum(steps_y, high), low, high))
     dots = [
@@ -141,7 +142,7 @@ def _progress(tried: list[Evaluation]) -> str:
         for x, score in zip(x_p, scores, strict=True)
     ]
     best = f'<polyline points="{line}" fill="none" stroke="{BEST}" stroke-width="2"/>'
-    return "".join([*dots, best]) + _frame("best so far", "evaluation", (0, len(scores) + 1), (low, high))
+    return "".join([*dots, best]) + _frame("best so far", "evaluation", (0, end), (low, high))
 
 
 def _frame(title: str, across: str, x: tuple[float, float], y: tuple[float, float], along: str | None = None) -> str:
