@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from .experiments.preparing import prepare
     from .experiments.recipe import Recipe
     from .experiments.run import run, train
+    from .experiments.searching import search_weights
     from .experts.making import difference
+    from .experts.merging.merge import merge
     from .models.mtp.adapter import MetaLlamaMTPAdapter
     from .training.export import export
     from .training.hf import Trainer
@@ -54,11 +56,13 @@ __all__ = [
     "evaluate",
     "export",
     "load_dataset",
+    "merge",
     "predict",
     "prepare",
     "probe",
     "run",
     "score",
+    "search_weights",
     "train",
 ]
 
@@ -85,11 +89,13 @@ _HOMES = {
     "evaluate": "experiments.evaluate",
     "export": "training.export",
     "load_dataset": "experiments.named_data",
+    "merge": "experts.merging.merge",
     "predict": "experiments.predict",
     "prepare": "experiments.preparing",
     "probe": "experiments.labels.probe",
     "run": "experiments.run",
     "score": "experiments.labels.score",
+    "search_weights": "experiments.searching",
     "train": "experiments.run",
 }
 
