@@ -71,7 +71,7 @@ def _contour(found: Found, process: Process, tried: list[Evaluation], space: Spa
     for i, band in enumerate(band_q):
         x, y = i % CELLS * side, PANEL - (i // CELLS + 1) * side
         parts.append(
-            f'<rect shape-rendering="crispEdges" x="{x:.1f}" y="{y:.1f}" width="{side + 0.3:.1f}" height="{side + 0.3:.1f}" '
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{side + 0.3:.1f}" height="{side + 0.3:.1f}" '
             f'fill="{_shade(int(band))}"/>'
         )
     for one in tried:
