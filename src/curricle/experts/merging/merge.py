@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import RunError
+from ...errors import ModelError, RunError
 from ...runtime.files import disk_error, write_json
 from ...runtime.progress import bar, counted, say
 from ...runtime.rundir import LOCK, hold
@@ -99,8 +99,12 @@ def carry_out(plan: Plan, out: Path) -> Merged:
             f"{_mib(plan.read_bytes)}, writes {_mib(plan.num_bytes)}, holds at most about {_mib(peak_bytes(plan))} "
             "of memory beside the libraries"
         )
-        with bar("merging", plan.num_bytes, lines=False) as move:
-            digests = write_shards(plan, scratch, None if move is None else lambda done: move(advance=done))
+        try:
+            with bar("merging", plan.num_bytes) as move:
+                digests = write_shards(plan, scratch, None if move is None else lambda done: move(advance=done))
+        except ModelError:
+            shutil.rmtree(scratch)  # the same again would end the same way
+            raise
         about = describe(plan, digests)
         write_beside(plan, about, scratch)
         write_json(scratch / "merge.json", about)
