@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +45,10 @@ def test_a_heavy_import_is_seen() -> None:
 @pytest.mark.parametrize("room", ["errors", "runtime.config", "runtime.files", "data.config", "experiments.recipe"])
 def test_recipes_are_read_without_torch(room: str) -> None:
     assert not loaded_by(f"import curricle.{room}") & {"torch", "transformers", "trl", "datasets", "pyarrow"}
+
+
+def test_a_misspelt_key_is_said_before_torch_is_loaded(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("model: {name_or_pth: x}\ndata: {train: y}\n", encoding="utf-8")
+    code = f"from curricle.cli import main; assert main(['run', {str(recipe)!r}]) == 2"
+    assert not loaded_by(code) & {"torch", "transformers", "trl", "datasets"}

@@ -22,15 +22,15 @@ from .labels.making import before_labels, labelled, request
 from .looking import foreseen, kept, look_into
 from .meeting import meet
 from .overrides import differences
-from .plan import Plan, plan_experiment
 from .resolve import AnyRecipe, Arm, Experiment, measuring_hash, resolve, same_training
 from .results import Result, RunResult
-from .smoke import Smoke, smoke_experiment
 from .tracking.following import tell_finished
 
 if TYPE_CHECKING:
     from .comparison.shape import Comparison
     from .material import Material
+    from .plan import Plan
+    from .smoke import Smoke
 
 _NO_OTHER_LABELS = tuple(f"`difficulty.{name}`" for name in UNDECIDING)
 _SPREAD = tuple(f"`distributed.{name}" for name in ("enabled", "backend", "fsdp"))
@@ -105,9 +105,13 @@ def _carry_out(
 ) -> Result | Plan | Smoke:
     """`whole` is the recipe, `asked` the arms and seeds of it that this call is for."""
     if plan:
+        from .plan import plan_experiment
+
         return plan_experiment(asked)
     meet(*(arm.settings for arm in asked.arms.values()))
     if smoke:
+        from .smoke import smoke_experiment
+
         return smoke_experiment(asked)
     folder = asked.folder
     with hold(folder):
