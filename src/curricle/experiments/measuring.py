@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..data.sources import read_examples
+from ..data.table import TokenTable
 from ..evaluation.accuracy import token_accuracy
 from ..evaluation.config import Hits, Ifd, Loss, Measurement, Mmlu, PassAtK, Perplexity, TextMeasurement, TokenAccuracy
 from ..evaluation.ifd import answer_head, ifd
@@ -48,7 +49,7 @@ def measure_run(material: Material, seed: int, folder: Path) -> dict[str, Any]:
     with computing(next(model.parameters()).device, half_of(material.settings)):
         measured, more = measure_model(material, model, folder, seed)
     if is_main():
-        write_json(folder / "scores.json", measured.per_example())
+        write_json(folder / "scores.json", measured.per_example() | {"domains": domains_of(material.eval)})
     return more | {
         "metrics": measured.metrics(),
         "figures": list(measured.scores),  # in the recipe's order, which JSON objects need not keep
@@ -161,6 +162,14 @@ def _likelihoods(entry: Measurement, material: Material, model: Any) -> tuple[Se
 def exam_of(entry: Mmlu) -> Exam:
     """The questions that an entry is about."""
     return read_exam(entry.path, entry.subjects, entry.split, entry.num_shots, entry.limit)
+
+
+def domains_of(table: TokenTable | None) -> dict[str, str]:
+    """The domain of each row, where rows name theirs."""
+    if table is None or not table.domain_names:
+        return {}
+    numbers = zip(table.ids[:], table.domains, strict=True)
+    return {name[:ROW_ID]: table.domain_names[number] for name, number in numbers}
 
 
 def rows_in(table_ids: Sequence[str]) -> list[str]:

@@ -3,9 +3,10 @@
     arm,seed,metric,domain,value,low,high,level,n,method
     base,,loss,,2.31,2.28,2.34,0.95,40,t over seeds and examples     the arm over its seeds, as the comparison has it
     base,0,loss,,2.32,2.27,2.37,0.95,40,bootstrap over examples      the very model of one seed
-    base,0,loss,law,2.11,,,,,                                        the loss of one domain
+    base,0,loss,law,2.11,2.01,2.2,0.95,8,bootstrap over examples     the same over the rows of one domain
 
-`n` is how many examples the interval is over. What has no interval leaves its columns empty.
+`n` is how many examples the interval is over. What has no interval leaves its columns empty. Domains have rows where
+the held-out rows name theirs, in every figure that has a value an example.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from .document import read_document
 from .results import Result
 
 COLUMNS = ("arm", "seed", "metric", "domain", "value", "low", "high", "level", "n", "method")
-DOMAIN_LOSS = "domain_loss"
 
 
 def write_metric_summary(run: Result | str | Path | Sequence[str | Path], path: str | Path) -> Path:
@@ -54,7 +54,7 @@ def summary_rows(arms: Sequence[ArmFacts], config: ComparisonConfig | None = Non
                 found = own_figure(one, metric, config)
                 assert found is not None
                 yield {"arm": arm.name, "seed": seed, "metric": metric} | _numbers(found, config.level)
-            yield from _domains(one, seed)
+            yield from _domains(one, seed, config)
 
 
 def _numbers(found: Contrast, level: float) -> dict[str, Any]:
@@ -67,14 +67,15 @@ def _numbers(found: Contrast, level: float) -> dict[str, Any]:
     return row
 
 
-def _domains(arm: ArmFacts, seed: int | str) -> Iterator[dict[str, Any]]:
-    """The loss of each domain; of several seeds their mean."""
-    found = [run.results.get(DOMAIN_LOSS) or {} for run in arm.runs.values()]
-    for name in dict.fromkeys(name for each in found for name in each):
-        values = [each[name] for each in found if each.get(name) is not None]
-        if values:
-            mean = sum(values) / len(values)
-            yield {"arm": arm.name, "seed": seed, "metric": "loss", "domain": name, "value": mean}
+def _domains(arm: ArmFacts, seed: int | str, config: ComparisonConfig) -> Iterator[dict[str, Any]]:
+    """Each domain by itself, in every figure with a value an example."""
+    for name in dict.fromkeys(name for run in arm.runs.values() for name in run.domains.values()):
+        part = replace(arm, runs={seed_: run.of_domain(name) for seed_, run in arm.runs.items()})
+        for metric in dict.fromkeys(name for run in part.runs.values() for name in run.metrics):
+            found = own_figure(part, metric, config)
+            assert found is not None
+            row = {"arm": arm.name, "seed": seed, "metric": metric, "domain": name}
+            yield row | _numbers(found, config.level)
 
 
 def _read(run: Result | str | Path | Sequence[str | Path]) -> tuple[list[ArmFacts], ComparisonConfig]:

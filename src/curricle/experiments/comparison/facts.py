@@ -69,6 +69,28 @@ class RunFacts:
         usable = np.isfinite(values) & np.isfinite(weights)
         return ExampleScores(np.where(usable, values, 0.0), np.where(usable, weights, 0.0), found["transform"])
 
+    @property
+    def domains(self) -> dict[str, str]:
+        """The domain of each example whose row names one; none in runs of before it was kept."""
+        return dict(self._scores.get("domains") or {})
+
+    def of_domain(self, domain: str) -> RunFacts:
+        """The same run on the examples of one domain: each figure that has a value an example there."""
+        named, ids = self.domains, self._scores["ids"]
+        own = [i for i, name in enumerate(ids) if named.get(name) == domain]
+        scores, metrics = {}, {}
+        for name, whole in self._scores["scores"].items():
+            found = self.scores(name)
+            if found is None or not found.weights[own].sum() > 0:
+                continue
+            mean = float((found.values[own] * found.weights[own]).sum() / found.weights[own].sum())
+            metrics[name] = float(np.exp(mean)) if found.transform == "exp" else mean
+            scores[name] = {
+                "values": found.values[own], "weights": found.weights[own], "transform": whole["transform"],
+            }  # fmt: skip
+        part = {"ids": [ids[i] for i in own], "scores": scores}
+        return DomainFacts(self.seed, self.folder, self.results | {"metrics": metrics}, part)
+
     @cached_property
     def steps(self) -> list[dict[str, Any]]:
         return JsonLog(self.folder / "metrics.jsonl").rows()
@@ -78,6 +100,17 @@ class RunFacts:
         """Those of the training itself, which have a held-out loss."""
         rows = JsonLog(self.folder / "heldout.jsonl").rows()
         return [row for row in rows if row.get("loss") is not None and row.get("what", "eval") == "eval"]
+
+
+@dataclass(frozen=True)
+class DomainFacts(RunFacts):
+    """A run on a part of its examples."""
+
+    part: dict[str, Any]
+
+    @cached_property
+    def _scores(self) -> dict[str, Any]:
+        return self.part
 
 
 @dataclass(frozen=True)

@@ -158,20 +158,13 @@ def _kept(facts: Sequence[ArmFacts], num: int) -> Asked | None:
     shared = [name for name in first if all(name in own for own in rows.values())]
     if not shared:
         return None
-    chosen = [id_ for id_, _ in in_turn([(id_, domain) for id_, domain in _domains(facts[0], shared)], num)]
+    domains = next(iter(facts[0].runs.values())).domains
+    chosen = [id_ for id_, _ in in_turn([(id_, domains.get(id_)) for id_ in shared], num)]
     if len(chosen) < num:
         say(f"prompt comparison: {len(chosen)} prompts, as the runs have answered no more in common")
     answers = {name: [str(own[id_]["prediction"]) for id_ in chosen] for name, own in rows.items()}
     seeds = ", ".join(f"{arm.name} of seed {next(iter(arm.runs))}" for arm in facts)
     return Asked([str(first[id_]["prompt"]) for id_ in chosen], answers, [f"answers that the runs kept: {seeds}"])
-
-
-def _domains(arm: ArmFacts, ids: Sequence[str]) -> list[tuple[str, str | None]]:
-    """The domain of each row, where the data are there and name it."""
-    if next(iter(arm.runs.values())).results.get("domain_loss"):
-        known = {one.id: one.domain for one in read_examples(_data(arm), "eval")}
-        return [(id_, known.get(id_)) for id_ in ids]
-    return [(id_, None) for id_ in ids]
 
 
 def in_turn(items: Iterable[tuple[Any, str | None]], num: int) -> list[tuple[Any, str | None]]:

@@ -1,0 +1,118 @@
+"""From finished runs to a form: whose answers stand in it, which prompts, and that nobody's points are lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from curricle.cli.app import main
+from curricle.errors import RecipeError, RunError
+from curricle.experiments.prompts.compare import compare_prompts, in_turn, write_comparison
+from curricle.experiments.prompts.form import FORM, key_path, parse
+from curricle.experiments.prompts.points import read_form
+from made_runs import MadeArm, write_runs
+
+ARMS = (MadeArm("untouched", 2.5, 0.2, {"trainer": "none"}), MadeArm("law", 2.1, 0.5), MadeArm("merged", 2.0, 0.6))
+
+
+def kept(run: Path, arm: str, seed: int = 0) -> dict[str, dict[str, str]]:
+    lines = (run / arm / f"seed-{seed}" / "samples_eval.jsonl").read_text().splitlines()
+    return {row["prompt"]: row for row in map(json.loads, lines)}
+
+
+def squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_answers_that_the_runs_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_runs(tmp_path / "runs" / "made", ARMS, seeds=(0, 1))
+    assert main(["prompts", "compare", str(run), "-o", str(tmp_path / "out"), "--num", "4"]) == 0
+    assert "open cells: 48 of 48" in capsys.readouterr().out
+    form = parse(tmp_path / "out" / FORM)
+    assert form.title == "made"
+    assert (sorted(form.models), form.base) == (["law", "merged", "untouched"], "untouched")
+    for arm in form.models:
+        rows = {squeezed(prompt): squeezed(row["prediction"]) for prompt, row in kept(run, arm).items()}
+        for entry in form.entries:
+            assert squeezed(entry.answers[arm]) == rows[squeezed(entry.prompt)]
+    assert [squeezed(entry.prompt) for entry in form.entries] == [squeezed(one) for one in list(kept(run, "law"))[:4]]
+
+
+def test_a_begun_form_is_never_replaced(tmp_path: Path) -> None:
+    run = write_runs(tmp_path / "runs" / "made", ARMS, seeds=(0, 1))
+    path = tmp_path / FORM
+    compare_prompts(run, tmp_path, num=2)
+    first = path.read_text()
+    compare_prompts(run, tmp_path, num=3)  # an empty one makes room
+    assert path.read_text() != first
+    path.write_text(path.read_text().replace("| law |  |", "| law | 4 |", 1))
+    again = compare_prompts(run, tmp_path, num=3)
+    assert again.open_cells == again.num_cells - 1
+    assert "| law | 4 |" in path.read_text()
+    with pytest.raises(RunError, match="holds points for other prompts or answers"):
+        compare_prompts(run, tmp_path, num=2)
+
+
+def test_blind_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_runs(tmp_path / "runs" / "made", ARMS, seeds=(0,))
+    asked = ["prompts", "compare", str(run), "-o", str(tmp_path), "--blind", "--arms", "untouched,merged", "--num", "3"]
+    assert main(asked) == 0
+    assert parse(tmp_path / FORM).models == ["A", "B"]
+    assert main(asked) == 0  # the same again
+    key = json.loads(key_path(tmp_path / FORM).read_text())
+    text = (tmp_path / FORM).read_text()
+    places = [i for i, line in enumerate(text.splitlines()) if line.startswith("| A |")]
+    lines = text.splitlines()
+    for place, names in zip(places, key["prompts"], strict=True):
+        a, b = ("5", "1") if names["A"] == "merged" else ("1", "5")
+        lines[place], lines[place + 1] = f"| A | {a} | {a} | {a} | {a} |", f"| B | {b} | {b} | {b} | {b} |"
+    (tmp_path / FORM).write_text("\n".join(lines))
+    capsys.readouterr()
+    assert main(["prompts", "read", str(tmp_path / FORM), "-o", str(tmp_path / "points.json")]) == 0
+    assert "3 to 0, 0 equal" in capsys.readouterr().out
+    models = {one["model"]: one for one in json.loads((tmp_path / "points.json").read_text())["models"]}
+    assert (models["merged"]["improved"], models["untouched"]["improved"]) == (3, None)
+
+
+def test_answers_are_made_where_a_run_has_none(small_runs: Path, tmp_path: Path) -> None:
+    found = compare_prompts(small_runs, tmp_path, num=2, max_new_tokens=5)
+    assert (found.base, found.num_prompts, len(found.models)) == ("untouched", 2, 3)
+    form = parse(tmp_path / FORM)
+    assert form.notes[0].startswith("answers of at most 5 tokens, made for this form")
+    files = {arm: tmp_path / "answers" / f"{arm}.jsonl" for arm in form.models}
+    for arm, path in files.items():
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [squeezed(row["prediction"]) for row in rows] == [squeezed(one.answers[arm]) for one in form.entries]
+    # A file of lines, answered anew; the same is not made again.
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("Where do we meet?\n\nWhat is agreed?\n")
+    lines = tmp_path / "lines"
+    assert compare_prompts(small_runs, lines, prompts=prompts, arms=["whole", "untouched"]).num_prompts == 2
+    assert "Where do we meet?" in parse(lines / FORM).entries[0].prompt
+    before = (lines / "answers" / "whole.jsonl").read_bytes()
+    (lines / FORM).unlink()
+    compare_prompts(small_runs, lines, prompts=prompts, arms=["whole", "untouched"])
+    assert (lines / "answers" / "whole.jsonl").read_bytes() == before
+
+
+def test_any_answers_by_name(tmp_path: Path) -> None:
+    write_comparison(["p"], {"a": ["x"], "b": ["y"]}, tmp_path, base="a", title="mine")
+    assert read_form(tmp_path / FORM).base == "a"
+
+
+def test_each_domain_has_its_turn() -> None:
+    rows = [(i, "abc"[i // 4]) for i in range(12)]
+    assert [i for i, _ in in_turn(rows, 5)] == [0, 4, 8, 1, 5]
+    assert [i for i, _ in in_turn([(i, None) for i in range(4)], 3)] == [0, 1, 2]
+
+
+def test_what_cannot_be_compared(tmp_path: Path) -> None:
+    run = write_runs(tmp_path / "runs" / "made", ARMS, seeds=(0,))
+    with pytest.raises(RecipeError, match="no arm `lav` is finished; did you mean `law`"):
+        compare_prompts(run, tmp_path, arms=["law", "lav"])
+    with pytest.raises(RunError, match="no finished run of seed 7; it has 0"):
+        compare_prompts(run, tmp_path, seed=7)
+    with pytest.raises(RecipeError, match="the base is `bass`"):
+        compare_prompts(run, tmp_path, base="bass")
