@@ -121,7 +121,10 @@ def _next(process: Process, known: Known, space: Space, seed: int) -> tuple[Arra
     start, highest = candidates[int(np.argmax(gains))], max(float(gains.max()), 1e-12)
 
     def lost(at: Array) -> float:
-        return -float(expected_improvement(process, space.settle(at)[None], value)[0]) / highest
+        settled = space.settle(at)
+        if not np.isfinite(settled).all():
+            return 0.0
+        return -float(expected_improvement(process, settled[None], value)[0]) / highest
 
     risen = minimize(lost, start, method="L-BFGS-B", bounds=[(space.low, space.high)] * len(top))
     order = [space.settle(risen.x), *candidates[np.argsort(-gains, kind="stable")]]
