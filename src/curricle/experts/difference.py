@@ -188,12 +188,15 @@ def read_difference(path: str | Path, base: Checkpoint | None = None, name: str 
     """
     from .checkpoint import model_folder
     from .files import NAME as WRITTEN
-    from .files import read_written
+    from .files import TOGETHER, read_written
     from .peft_files import CONFIG as ADAPTER
     from .peft_files import read_adapter
 
     folder = Path(path).expanduser()
     name = name or folder.name
+    if (folder / TOGETHER).is_file():
+        held = ", ".join(sorted(place.parent.name for place in folder.glob(f"*/{WRITTEN}")))
+        raise ModelError(f"{path} holds several differences ({held}); name one of them")
     if (folder / WRITTEN).is_file():
         found = read_written(folder, name)
     else:

@@ -24,7 +24,7 @@ from .difference import Difference, Factors, Lazy
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAME = "difference.json"
+NAME, TOGETHER = "difference.json", "differences.json"
 FORMAT, VERSION = "curricle-difference", 1
 SHARD = 1 << 29  # bytes that are gathered before a file is written
 
@@ -41,7 +41,7 @@ def write_difference(difference: Difference, folder: Path, *, dense: bool = Fals
                 yield f"{name}.up", part.up
                 yield f"{name}.down", part.down
             elif not isinstance(part, Factors) and part.any():
-                tensors[name] = {"kind": "dense", "shape": part.shape}
+                tensors[name] = {"kind": "dense", "shape": tuple(part.shape)}
                 yield name, part
 
     files = _write_shards(folder, "difference", pieces())

@@ -12,7 +12,7 @@ from ..errors import ModelError, RecipeError
 from ..runtime.files import atomic_folder, write_json, write_text
 from .checkpoint import Checkpoint
 from .difference import Difference, learned, read_difference
-from .files import npy_bytes, write_difference
+from .files import TOGETHER, npy_bytes, write_difference
 from .naming import Named, read_experts
 from .picture import draw_summary, draw_together
 from .statistics import Summary, base_norms, cosines, summarize
@@ -74,7 +74,7 @@ def difference(
             write_difference(each, folder, dense=dense, npy=npy)
             write_json(folder / f"diff_{each.name}_summary.json", summary.as_dict())
             write_text(folder / f"diff_{each.name}.svg", draw_summary(summary))
-        write_json(scratch / "differences.json", _together(made, start))
+        write_json(scratch / TOGETHER, _together(made, start))
         write_text(scratch / "differences.svg", draw_together(summaries, made.cosines))
     return made
 

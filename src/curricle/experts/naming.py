@@ -37,16 +37,15 @@ def read_experts(texts: Sequence[str]) -> list[Named]:
 
 
 def _read(text: str) -> Named:
-    name, equals, rest = text.partition("=")
-    if not equals or not rest or not _NAME.fullmatch(name):
+    name, _, rest = text.partition("=")
+    path, at, weight = rest.rpartition("@")
+    whole = not at or Path(rest).expanduser().exists()
+    if not _NAME.fullmatch(name) or not (rest if whole else path):
         raise RecipeError(
             f"an expert is written NAME=PATH or NAME=PATH@WEIGHT, such as code=runs/code@0.5, with a name of letters, "
             f"digits, dots, dashes and underscores; found `{text}`"
         )
-    path, at, weight = rest.rpartition("@")
-    if not at or Path(rest).expanduser().exists():
-        return Named(name, rest)
-    return Named(name, path, _weight(weight, text))
+    return Named(name, rest) if whole else Named(name, path, _weight(weight, text))
 
 
 def _weight(weight: str, text: str) -> float:

@@ -149,7 +149,7 @@ class _Parts:
         """`turned`: the weight is stored as inputs x outputs, as embeddings are, and linear layers of GPT-2."""
         (rank, inputs), outputs = self._matrix(a), self._matrix(b)[0]
         stored = self.base.shape(f"{module}.weight") if self.base and f"{module}.weight" in self.base else None
-        turned = turned or (bool(self.config.get("fan_in_fan_out")) and stored != (outputs, inputs))
+        turned = turned or (bool(self.config.get("fan_in_fan_out")) and stored in (None, (inputs, outputs)))
         scale = self._scale(module, rank)
 
         def read() -> Factors:
