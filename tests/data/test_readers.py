@@ -85,6 +85,15 @@ def test_a_broken_jsonl_line_is_handed_on_with_its_line_and_the_next_is_read(tmp
     assert "a list" in str(rows[2].value)
 
 
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_is_none_is_said_by_its_name(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f'{{"text": "NaN", "weight": [1, {value}]}}\n')
+    [row] = read_rows(path)
+    assert isinstance(row.value, BadRow)
+    assert f"not JSON: {value} is no JSON value: write null, or leave the field out" in str(row.value)
+
+
 def test_a_csv_row_is_where_it_starts(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text('a,b\n"x\n\ny",1\n\nz,2\n')

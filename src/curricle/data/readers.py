@@ -97,15 +97,24 @@ def _jsonl(path: Path) -> Iterator[Row]:
         try:
             value = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            yield Row(
-                number, BadRow("not JSON", f"{error.msg} at column {error.colno}; the line begins {_begin(line)}")
-            )
+            why = _no_number(line) or f"{error.msg} at column {error.colno}"
+            yield Row(number, BadRow("not JSON", f"{why}; the line begins {_begin(line)}"))
             continue
         yield Row(number, _as_row(value))
 
 
 def _as_row(value: Any) -> dict[str, Any] | BadRow:
     return value if isinstance(value, dict) else BadRow("not an object", f"found {json_name(value)}, expected {{...}}")
+
+
+def _no_number(line: bytes) -> str | None:
+    """What Python and pandas write for a number that is none, and JSON does not know."""
+    found: list[str] = []
+    try:
+        json.loads(line, parse_constant=found.append)
+    except (ValueError, RecursionError):
+        return None
+    return f"{found[0]} is no JSON value: write null, or leave the field out" if found else None
 
 
 def _begin(line: bytes) -> str:
