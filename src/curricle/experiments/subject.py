@@ -49,7 +49,6 @@ class Subject:
         """With the chat template that the model was trained with. The processes of a torchrun have met by then."""
         from ..data.templates import use_template
         from ..models.loading import load_tokenizer
-        from ..models.mtp.model import MtpForCausalLM  # noqa: F401 (transformers looks at the config for a tokenizer)
         from .material import gather
 
         meet(self.settings)

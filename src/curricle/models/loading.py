@@ -46,11 +46,21 @@ def load_tokenizer(
     else:
         name = config.name_or_path
         _check_folder(name, TOKENIZER_FILES, "tokenizer")
+        _make_heads_known(name)
     with _one_line(config, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(name, **_source(config))
     if need_pad or config.pad_token is not None:
         _set_pad_token(tokenizer, config)
     return tokenizer
+
+
+def _make_heads_known(name: str) -> None:
+    """transformers looks at a folder's config for its tokenizer, and warns of a kind that nobody has registered."""
+    from .mtp.configuration import MtpConfig
+
+    config = Path(name).expanduser() / "config.json"
+    if config.is_file() and read_json(config).get("model_type") == MtpConfig.model_type:
+        from .mtp import model  # noqa: F401 (registers it)
 
 
 def load_model(
