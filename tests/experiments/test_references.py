@@ -13,6 +13,7 @@ import torch
 import curricle
 from curricle.errors import ModelError, RecipeError
 from curricle.experiments.material import Material, gather
+from curricle.experiments.plan import plan_experiment
 from curricle.experiments.references import check_reference, reference_losses
 from curricle.experiments.resolve import resolve
 from curricle.losses import logit_losses
@@ -101,6 +102,11 @@ def test_a_reference_with_other_tokens_is_refused_before_training(
 def test_a_reference_that_is_not_there_is_said_by_its_own_key(saved: Path) -> None:
     with pytest.raises(ModelError, match=r"^weighting\.reference is `.*none`, and there is no such folder"):
         check_reference(material(model_of(saved), saved / "none"))
+
+
+def test_a_plan_sees_that_the_reference_is_not_there(saved: Path) -> None:
+    with pytest.raises(ModelError, match=r"^weighting\.reference is `.*none`, and there is no such folder"):
+        plan_experiment(resolve(recipe(model_of(saved), saved / "none")))
 
 
 def test_a_reference_that_holds_no_tokenizer_is_said_by_its_own_key(saved: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from ..training.batches import pool_of, rows_per_step
 from .labels.making import labelled, request, row_ids
 from .material import Material, gather, layout_of, plan_rows, rows_of
 from .ordering import make_order
+from .references import check_reference
 from .resolve import Arm, Experiment
 from .results import render
 
@@ -67,6 +68,7 @@ def plan_experiment(experiment: Experiment) -> Plan:
 
 def _plan_arm(arm: Arm, seed: int, folder: Path) -> ArmPlan:
     material = gather(arm.settings)
+    check_reference(material)
     if not arm.settings.trains:
         return _plan_untrained(arm, material)
     training, table = arm.settings.training, material.train
