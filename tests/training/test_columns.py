@@ -72,6 +72,16 @@ def test_what_a_weighting_lacks_is_said_before_training(kind: Any, said: str) ->
         RowColumns(support.table(4)).check(weighting)
 
 
+def test_weights_that_are_all_zero_are_refused() -> None:
+    table = support.table(4)
+    weighting = build_weighting(WeightingConfig(kind="column"))
+    zeros = np.zeros(len(table.tokens), np.float32)
+    with pytest.raises(RecipeError, match=r"those of all 4 rows are 0.*data\.weight_field"):
+        RowColumns(replace(table, token_weights=zeros)).check(weighting)
+    zeros[np.flatnonzero(table.supervised)[-1]] = 0.5
+    RowColumns(replace(table, token_weights=zeros)).check(weighting)
+
+
 @pytest.mark.parametrize(
     ("rewards", "said"), [([1, 1], "all 2 rewards are 1"), ([np.nan, 0], "all 1 rewards are 0"), (None, "no row has")]
 )

@@ -26,6 +26,14 @@ def test_brought_weights_are_taken_as_they_are() -> None:
     torch.testing.assert_close(built("column", normalize=True)(tokens)[0], tokens.given_n / tokens.given_n.mean())
 
 
+def test_the_mean_of_brought_weights_is_logged_whether_rows_have_rewards_or_not() -> None:
+    tokens = replace(flat([3, 2]), reward_n=None)
+    _, metrics = built("column")(tokens)
+    total, count = metrics["weight_mean"]
+    assert tokens.given_n is not None
+    torch.testing.assert_close(total / count, tokens.given_n.mean())
+
+
 def test_weights_that_are_all_zero_stay_zero() -> None:
     weights, _ = built("column", normalize=True)(flat([3], given_n=torch.zeros(3)))
     assert weights is not None

@@ -92,6 +92,17 @@ class RowColumns:
             raise RecipeError(f"weighting {weighting.name} needs {NEEDED[name]}")
         if "reward_n" in weighting.needs:
             refuse_one_sided(self.table.rewards, f"weighting {weighting.name}")
+        if "given_n" in weighting.needs:
+            self._refuse_all_zero(weighting.name)
+
+    def _refuse_all_zero(self, who: str) -> None:
+        """Every loss would be 0, and nothing would be learned."""
+        weights = self.table.token_weights
+        if weights is not None and len(weights) and not weights.any():
+            raise RecipeError(
+                f"weighting {who} needs weights, and those of all {len(self.table):,} rows are 0, by which nothing is "
+                "learned; look at the column that data.weight_field names"
+            )
 
 
 def refuse_one_sided(rewards: npt.NDArray[np.float32] | None, who: str) -> None:

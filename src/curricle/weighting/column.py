@@ -21,4 +21,5 @@ class Column(Weighting):
 
     def __call__(self, tokens: FlatTokens) -> tuple[Tensor | None, Metrics]:
         given_n = column(tokens, "given_n", "column")
-        return (to_mean_one(given_n, self.pool, self.step) if self.normalize else given_n), {}
+        weights_n = to_mean_one(given_n, self.pool, self.step) if self.normalize else given_n
+        return weights_n, {"weight_mean": (weights_n.sum(), weights_n.numel())}
