@@ -16,7 +16,7 @@ FormPath = Annotated[Path, typer.Argument(metavar="FORM", help="The form, eval_p
 
 @group.callback()
 def prompts(context: typer.Context) -> None:
-    """Points for the answers of several models to a few prompts.
+    """Points for what several models answer to a few prompts.
 
     \b
     Example:
@@ -57,7 +57,7 @@ def compare(
         int | None, typer.Option("--max-new-tokens", min=1, metavar="N", help="The longest answer made, in tokens.")
     ] = None,
 ) -> None:
-    """Write a form: some prompts, the answers of all arms, and empty cells for points.
+    """Write a form: prompts, answers of all arms, empty cells.
 
     Answers that the runs kept are taken; others are made now. A form of the same answers is left as it is.
 
@@ -94,7 +94,7 @@ def read(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it as JSON, too.")
     ] = None,
 ) -> None:
-    """Read a filled form: mean points, prompts improved over the base, a sign test, open cells.
+    """Read a filled form: means, improved prompts, open cells.
 
     \b
     Example:

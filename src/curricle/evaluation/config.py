@@ -220,7 +220,7 @@ class PassAtK(Measurement):
 
 class Mmlu(Measurement):
     metric: Literal["mmlu"]
-    """Questions with four choices from the CSV release of MMLU, answered by the likeliest letter; docs/mmlu.md."""
+    """Questions with four choices from the CSV release of MMLU, answered by the likeliest letter; docs/metrics.md."""
     path: str
     """The release's folder, with dev, val and test below it."""
     subjects: Annotated[list[str], Field(min_length=1)] | None = None
