@@ -3,11 +3,13 @@
     k(a, b) = s^2 (1 + r + r^2 / 3) exp(-r),   r = sqrt(5) |a - b| / l         Matern 5/2, one length l for all weights
 
 Values are standardised; s, l and the noise are those of the largest marginal likelihood. The next point is that of the
-largest expected improvement over the best value.
+largest expected improvement over the best value. Both are looked for among some candidates, and not by gradients: that
+is quick, and a last digit seldom leads elsewhere.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +20,9 @@ from .methods import Ask, Known, Space, best_of
 
 Array = npt.NDArray[np.float64]
 
-CANDIDATES = 512
+CANDIDATES = 384
+LENGTHS = tuple(np.geomspace(0.05, 10, 24))
+NOISES = (1e-8, 1e-6, 1e-4, 1e-2)
 FLAT = 1e-5
 """An expected improvement below this, in standard deviations of the values, ends the search."""
 
@@ -33,42 +37,39 @@ class Process:
     length: float
     signal: float
     factor_pp: Array
-    """The lower Cholesky factor of the points' covariance."""
+    """The lower Cholesky factor of the points' covariance with noise, both by s^2."""
     solved_p: Array
 
     def predict(self, at_qd: Array) -> tuple[Array, Array]:
         """Mean and standard deviation at some points, in the values' own unit."""
         from scipy.linalg import solve_triangular
 
-        cross_qp = self.signal * _matern(at_qd, self.points_pd, self.length)
+        cross_qp = _matern(at_qd, self.points_pd, self.length)
         half_pq = solve_triangular(self.factor_pp, cross_qp.T, lower=True)
-        variance_q = np.maximum(self.signal - (half_pq**2).sum(0), 1e-12)
+        variance_q = self.signal * np.maximum(1 - (half_pq**2).sum(0), 1e-12)
         return self.mean + self.spread * (cross_qp @ self.solved_p), self.spread * np.sqrt(variance_q)
 
 
 def fit(points_pd: Array, values_p: Array, width: float) -> Process:
-    """The process of the largest marginal likelihood; `width` is that of the box, which lengths are measured by."""
+    """The process of the largest marginal likelihood among some lengths and noises; the best s is known for each.
+    `width` is that of the space, which lengths are measured by."""
     from scipy.linalg import cho_solve
-    from scipy.optimize import minimize
 
     mean, spread = float(values_p.mean()), float(values_p.std()) or 1.0
-    seen_p = (values_p - mean) / spread
-
-    def parts(logs: Array) -> tuple[float, Array, Array, float, float]:
-        length, signal, noise = width * float(np.exp(logs[0])), float(np.exp(logs[1])), float(np.exp(logs[2]))
-        covariance = signal * _matern(points_pd, points_pd, length) + (noise + 1e-9) * np.eye(len(seen_p))
-        factor = np.linalg.cholesky(covariance)
-        solved = cho_solve((factor, True), seen_p)
-        # Lengths near the box's own are likelier beforehand: few points say little about them.
-        loss = 0.5 * seen_p @ solved + np.log(np.diag(factor)).sum() + 0.5 * logs[0] ** 2 + 0.1 * logs[1] ** 2
-        return float(loss), np.asarray(factor), np.asarray(solved), length, signal
-
-    starts = [np.array([np.log(part), 0.0, np.log(1e-4)]) for part in (0.2, 0.5, 1.5)]
-    limits = [(np.log(0.05), np.log(10)), (-3.0, 5.0), (np.log(1e-8), np.log(1e-1))]
-    found = [minimize(lambda logs: parts(logs)[0], start, method="L-BFGS-B", bounds=limits) for start in starts]
-    best = min(found, key=lambda one: float(one.fun))
-    _, factor, solved, length, signal = parts(best.x)
-    return Process(points_pd, mean, spread, length, signal, factor, solved)
+    seen_p, num = (values_p - mean) / spread, len(values_p)
+    best, found = np.inf, None
+    for part, noise in itertools.product(LENGTHS, NOISES):
+        alike_pp = _matern(points_pd, points_pd, part * width) + noise * np.eye(num)
+        factor_pp = np.asarray(np.linalg.cholesky(alike_pp), dtype=np.float64)
+        solved_p = np.asarray(cho_solve((factor_pp, True), seen_p))
+        signal = max(float(seen_p @ solved_p) / num, 1e-6)
+        # Lengths near the space's own are likelier beforehand: few points say little about them.
+        loss = 0.5 * num * np.log(signal) + float(np.log(np.diag(factor_pp)).sum()) + 0.5 * float(np.log(part)) ** 2
+        if loss < best:
+            best = loss
+            found = Process(points_pd, mean, spread, part * width, signal, factor_pp, solved_p)
+    assert found is not None
+    return found
 
 
 def _matern(a_qd: Array, b_pd: Array, length: float) -> Array:
@@ -108,30 +109,19 @@ def bayes(known: Known, ask: Ask, space: Space, budget: int, seed: int = 0) -> N
 
 
 def _next(process: Process, known: Known, space: Space, seed: int) -> tuple[Array, float]:
-    """Candidates all over the space and near the best point; the best of them is followed uphill."""
-    from scipy.optimize import minimize
-
+    """Candidates all over the space and near the best point, then ever nearer to the best candidate."""
     top, value = best_of(known)
     rng = numpy_generator(seed, "bayes", len(known))
-    anywhere = rng.uniform(space.low, space.high, (CANDIDATES, len(top)))
-    near = top + rng.normal(0, 0.1 * space.width, (CANDIDATES, len(top)))
-    candidates = space.settle(np.concatenate([anywhere, near]))
-    candidates = candidates[np.isfinite(candidates).all(1)]
-    gains = expected_improvement(process, candidates, value)
-    start, highest = candidates[int(np.argmax(gains))], max(float(gains.max()), 1e-12)
-
-    def lost(at: Array) -> float:
-        settled = space.settle(at)
-        if not np.isfinite(settled).all():
-            return 0.0
-        return -float(expected_improvement(process, settled[None], value)[0]) / highest
-
-    risen = minimize(lost, start, method="L-BFGS-B", bounds=[(space.low, space.high)] * len(top))
-    order = [space.settle(risen.x), *candidates[np.argsort(-gains, kind="stable")]]
-    if not lost(risen.x) < -1:
-        order = order[1:]
-    point = next((one for one in order if _apart(one, known) > space.least_step), order[0])
-    return point, float(expected_improvement(process, point[None], value)[0])
+    candidates = [space.settle(rng.uniform(space.low, space.high, (CANDIDATES, len(top))))]
+    for reach in (0.1, 0.03, 0.01, 0.003):
+        around = space.settle(top + rng.normal(0, reach * space.width, (CANDIDATES, len(top))))
+        candidates.append(around[np.isfinite(around).all(1)])
+        every = np.concatenate(candidates)
+        gains = expected_improvement(process, every, value)
+        top = every[int(np.argmax(gains))]
+    order = np.argsort(-gains, kind="stable")
+    new = next((i for i in order if _apart(every[i], known) > space.least_step), order[0])
+    return every[new], float(gains[new])
 
 
 def _apart(point: Array, known: Known) -> float:

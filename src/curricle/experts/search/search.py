@@ -194,11 +194,13 @@ class Search:
     def _start(self, weights: Mapping[str, float]) -> Evaluation:
         """A starting point is looked at in any case, and gone on from where it lies within the bounds."""
         one, new = self._evaluate(dict(weights))
-        at = np.array([weights[name] for name in self.experts])
-        inside = bool(np.allclose(self.space.settle(at), at, rtol=0, atol=1e-9))
-        if new and inside:
-            self.known.append((at, one.score))
+        if new and self._inside(weights):
+            self.known.append((np.array([weights[name] for name in self.experts]), one.score))
         return one
+
+    def _inside(self, weights: Mapping[str, float]) -> bool:
+        at = np.array([weights[name] for name in self.experts])
+        return bool(np.allclose(self.space.settle(at), at, rtol=0, atol=1e-9))
 
     def _evaluate(self, weights: dict[str, float]) -> tuple[Evaluation, bool]:
         key = _key(weights)
@@ -208,7 +210,7 @@ class Search:
             raise Spent
         one = self._scored(weights, self._on)
         self.asked[key] = one
-        if one.score < self._best:
+        if one.score < self._best and self._inside(weights):
             self._best = one.score
             say(f"search {len(self.asked)}/{self.config.budget}: {one.score:.4f} at {weights_in_words(weights)}")
         return one, True
