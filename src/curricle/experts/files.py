@@ -97,35 +97,21 @@ def npy_bytes(difference: Difference) -> int:
 
 
 def _write_npy(difference: Difference, names: list[str], folder: Path) -> None:
-    """One array, as a mapped file that is filled tensor by tensor; numpy reads it without pickle."""
+    """One array, written tensor by tensor behind its header; numpy reads it without pickle."""
     import numpy as np
 
-    offsets, offset = {}, 0
+    index, offset = [], 0
     for name in names:
-        offsets[name] = offset
-        offset += math.prod(difference.shape(name))
+        shape = difference.shape(name)
+        index.append({"key": name, "shape": shape, "offset": offset})
+        offset += math.prod(shape)
     file = folder / f"diff_{difference.name}.npy"
-    if offset == 0:
-        np.save(file, np.zeros(0, dtype=np.float32), allow_pickle=False)
-    else:
-        _require_space(folder, 4 * offset)
-        array = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(offset,))
-        for name, start in offsets.items():
-            numbers = difference.dense(name).flatten().numpy()
-            array[start : start + len(numbers)] = numbers
-        array.flush()
-    index = [{"key": name, "shape": difference.shape(name), "offset": start} for name, start in offsets.items()]
+    with file.open("wb") as handle:
+        about = {"descr": "<f4", "fortran_order": False, "shape": (offset,)}
+        np.lib.format.write_array_header_1_0(handle, about)
+        for name in names:
+            handle.write(difference.dense(name).contiguous().numpy().data)
     write_json(folder / f"diff_{difference.name}_index.json", {"file": file.name, "dtype": "float32", "tensors": index})
-
-
-def _require_space(folder: Path, wanted: int) -> None:
-    """A mapped file is made with holes: on a full disk, filling them would end the process without a word."""
-    import errno
-    import os
-    import shutil
-
-    if shutil.disk_usage(folder).free < wanted:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 # --- reading

@@ -25,7 +25,7 @@ text { font: 12px system-ui, sans-serif; fill: var(--ink); } .soft { fill: var(-
 
 def draw_summary(summary: Summary) -> str:
     """The histogram of all changed numbers beside the Gaussian's, and how far each layer moved."""
-    middle = TOP + HEIGHT + 64
+    middle = TOP + HEIGHT + 82
     layers, bottom = _bars([(layer.name, [layer]) for layer in summary.layers], middle)
     parts = [_histogram(summary), _text(0, middle - 14, "Norm of the change / norm of the weights", "title"), layers]
     said = f"kurtosis {_number(summary.whole.kurtosis)}, beyond 3 sigma {percent(summary.whole.beyond_3_sigma)}"
@@ -84,12 +84,8 @@ def _histogram(summary: Summary) -> str:
         + _text(LEFT - 6, base - height(share) + 4, percent(share), "soft", "end")
         for share in (1e-1, 1e-3, 1e-5)
     ]
-    below = _text(
-        LEFT,
-        base + 34,
-        "share of the changed numbers, by standard deviations from their mean; line: Gaussian; ends: all beyond",
-        "soft",
-    )
+    said = "Share of the changed numbers by standard deviations from the mean. Line: Gaussian. Ends: all beyond."
+    below = _text(0, base + 38, said, "soft")
     return "".join([*shares, *bars, f'<polyline class="gauss" points="{" ".join(curve)}"/>', *ticks, below])
 
 
@@ -104,12 +100,17 @@ def _bars(rows: Sequence[tuple[str, Sequence[Layer]]], top: float) -> tuple[str,
     parts, y = [], top
     for name, layers in rows:
         thick = max(4.0, 14 / len(layers))
+        longest = max(layer.relative_norm or 0.0 for layer in layers)
         parts.append(_text(left - 8, y + thick * len(layers) / 2 + 4, name[-30:], "soft", "end"))
         for layer in layers:
             length = (WIDTH - left - 70) * (layer.relative_norm or 0.0) / largest if largest else 0.0
             parts.append(
                 f'<rect class="bar" x="{left}" y="{y:.1f}" width="{length:.1f}" height="{thick - 1:.1f}"/>'
-                + (_text(left + length + 6, y + thick - 3, percent(layer.relative_norm)) if len(layers) == 1 else "")
+                + (
+                    _text(left + length + 6, y + thick / 2 + 4, percent(longest))
+                    if layer.relative_norm == longest
+                    else ""
+                )
             )
             y += thick
         y += 5
@@ -119,16 +120,17 @@ def _bars(rows: Sequence[tuple[str, Sequence[Layer]]], top: float) -> tuple[str,
 def _matrix(names: Sequence[str], cosines: Sequence[Sequence[float | None]]) -> tuple[str, float]:
     """Cells coloured by the cosine's size; negative ones in the other colour."""
     left, top = 130, TOP + 18
+    wide = min(CELL, (WIDTH - left) / len(names))
     parts = []
     for i, name in enumerate(names):
         parts.append(_text(left - 8, top + i * CELL / 2 + 20, name[:18], "soft", "end"))
-        parts.append(_text(left + (i + 0.5) * CELL, top - 6, name[:9], "soft", "middle"))
+        parts.append(_text(left + (i + 0.5) * wide, top - 6, name[: int(wide / 7)], "soft", "middle"))
         for j, cosine in enumerate(cosines[i]):
-            x, y, colour = left + j * CELL, top + i * CELL / 2, "less" if (cosine or 0) < 0 else "bar"
+            x, y, colour = left + j * wide, top + i * CELL / 2, "less" if (cosine or 0) < 0 else "bar"
             parts.append(
-                f'<rect class="{colour}" x="{x}" y="{y}" width="{CELL - 2}" height="{CELL / 2 - 2}" '
+                f'<rect class="{colour}" x="{x:.1f}" y="{y}" width="{wide - 2:.1f}" height="{CELL / 2 - 2}" '
                 f'opacity="{0.08 + 0.6 * abs(cosine or 0):.3f}"/>'
-                + _text(x + CELL / 2 - 1, y + 20, _number(cosine), anchor="middle")
+                + _text(x + wide / 2 - 1, y + 20, _number(cosine), anchor="middle")
             )
     return "".join(parts), top + len(names) * CELL / 2
 

@@ -148,7 +148,7 @@ def summarize(difference: Difference, norms: Mapping[str, float], num_parameters
         _layers(tensors, norms),
         tensors,
         {name: raw.rank(name) for name in sums},
-        {"edges_in_sigma": [REACH * (2 * i / BINS - 1) for i in range(BINS + 1)], "share": counts},
+        {"edges_in_sigma": [i * 2 * REACH / BINS - REACH for i in range(BINS + 1)], "share": counts},
     )
 
 
