@@ -102,6 +102,9 @@ def test_an_adapter_of_another_base_is_told_by_its_fingerprint(tmp_path: Path) -
     (run / "model" / "base.json").write_text(json.dumps(record))
     found = read_difference(run, start, "code")
     assert (found.base, found.base_name) == (start.fingerprint(), "org/base")
+    (run / "model" / "base.json").write_text(json.dumps(record | {"fingerprint": "main"}))
+    assert read_difference(run, other).base is None  # of the hub's a branch may be recorded: nothing to compare with
+    (run / "model" / "base.json").write_text(json.dumps(record))
     with pytest.raises(
         ModelError, match=rf"fingerprint {start.fingerprint()} \(org/base\); .* has {other.fingerprint()}"
     ):

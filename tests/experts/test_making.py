@@ -51,7 +51,7 @@ def test_the_folder_is_the_difference(
         changed = [tensor for tensor in expected.names if expected.dense(tensor).any()]
         found = read_difference(tmp_path / "out" / name, start)
         assert sorted(found.names) == changed
-        assert (found.name, found.base_name) == (name, expected.base_name)
+        assert (found.name, found.base_name, found.base) == (name, expected.base_name, start.fingerprint())
         same(found.restored(), expected)
         scaled = expected.normalized() if normalize == "l2" else expected
         same(found, scaled)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,6 +95,7 @@ def _named(experts: Sequence[str] | Mapping[str, str | Path]) -> list[Named]:
 def _read(expert: Named, base: Checkpoint, normalize: Normalize) -> Difference:
     """As it was learned, or of norm 1; a folder that was normalized before is taken as it was learned."""
     found = read_difference(expert.path, base, expert.name).restored()
+    found = replace(found, base=base.fingerprint())  # from here on it is known what the difference is to
     return found.normalized() if normalize == "l2" else found
 
 

@@ -52,7 +52,11 @@ def recorded_base(folder: Path) -> tuple[str | None, str | None]:
     if not (folder / BASE).is_file():
         return None, None
     about = read_object(folder / BASE)
-    return about.get("fingerprint"), about.get("name_or_path")
+    found = str(about.get("fingerprint"))
+    of_files = re.fullmatch(
+        r"[0-9a-f]{20}", found
+    )  # of a model of the hub it may be a branch, which tells nothing here
+    return found if of_files else None, about.get("name_or_path")
 
 
 def _refuse_other_kinds(config: dict[str, Any], folder: Path) -> None:
