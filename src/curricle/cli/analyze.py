@@ -36,7 +36,7 @@ def analyze(
     overrides: Overrides = None,
     force: Force = False,
 ) -> None:
-    """Say what labels hold, and how well they foresee real difficulty.
+    """Say what labels hold, and how well they foretell losses.
 
     From the labels alone: which layers differ, how each score is spread, how they agree, the hardest and the easiest
     rows. Against real difficulty every column gets its rank correlation, also given length, and AUC and accuracy of

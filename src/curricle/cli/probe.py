@@ -24,7 +24,7 @@ def probe(
     overrides: Overrides = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an output that is there already.")] = False,
 ) -> None:
-    """Label each row by its loss under a model trained on other rows.
+    """Label each row by its loss under a model of other rows.
 
     The recipe's rows are split by their ids; for each part its model is trained on the other parts, shuffled, and reads
     this one. For the loss after N steps add --set training.max_steps=N. Stopped half way, the same command goes on.

@@ -73,7 +73,7 @@ def search_weights(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Look for the weights of a merge by the held-out loss of every domain.
+    """Find the weights of a merge by held-out loss.
 
     No model is written: one base in memory takes on the weights of each candidate. The folder gets weights.json,
     search.jsonl with a line for each evaluation, surface.svg, and pareto.json where domains conflict.

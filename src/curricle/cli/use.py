@@ -90,7 +90,7 @@ def chat(
     max_new_tokens: MaxNewTokens = None,
     overrides: Overrides = None,
 ) -> None:
-    """Talk with a model; a run answers beside the model it started from.
+    """Talk with a model; a run answers beside its own base.
 
     /reset forgets the conversation, /system TEXT sets the system message, /quit ends; \\n in a line is a line feed.
     Without a terminal, each line of standard input is a message.
