@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sys import float_info
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -247,7 +248,26 @@ class Mmlu(Measurement):
         return subjects
 
 
+class LmEval(Measurement):
+    metric: Literal["lm_eval"]
+    """Tasks of lm-evaluation-harness, by its own rules; needs the extra `lm-eval`; docs/metrics.md."""
+    tasks: Annotated[list[str], Field(min_length=1)]
+    """Such as arc_easy; `lm_eval ls tasks` lists them."""
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    """Examples before each question; by default as many as the task says."""
+    limit: Positive | None = None
+    """Only the first so many questions of each task."""
+    task_folder: str | None = None
+    """A folder with tasks of your own, as its YAML files. They may name Python code, which is run."""
+    own_rows = True
+    range = (-float_info.max, None)
+
+    def figures(self) -> list[str]:
+        """Only the tasks know them."""
+        return []
+
+
 AnyMeasurement = Annotated[
-    Loss | Perplexity | TokenAccuracy | Hits | Ifd | Rouge | Bleu | Chrf | ForeignScript | PassAtK | Mmlu,
+    Loss | Perplexity | TokenAccuracy | Hits | Ifd | Rouge | Bleu | Chrf | ForeignScript | PassAtK | Mmlu | LmEval,
     Field(discriminator="metric"),
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .config import Bleu, Chrf, ForeignScript, Measurement, Rouge, TextMeasurement
+from .config import Bleu, Chrf, ForeignScript, LmEval, Measurement, Rouge, TextMeasurement
 from .score import Score
 
 
@@ -105,6 +105,10 @@ def refuse_unready(entries: Iterable[Measurement]) -> None:
                 from .words import words
 
                 words(entry.tokenizer)
+            case LmEval():
+                from .harness import refuse_unready as refuse_tasks
+
+                refuse_tasks(entry)
             case Bleu():
                 from .bleu import bleu_metric
 

@@ -17,7 +17,18 @@ import numpy as np
 from ..data.sources import read_examples
 from ..data.table import TokenTable
 from ..evaluation.accuracy import token_accuracy
-from ..evaluation.config import Hits, Ifd, Loss, Measurement, Mmlu, PassAtK, Perplexity, TextMeasurement, TokenAccuracy
+from ..evaluation.config import (
+    Hits,
+    Ifd,
+    LmEval,
+    Loss,
+    Measurement,
+    Mmlu,
+    PassAtK,
+    Perplexity,
+    TextMeasurement,
+    TokenAccuracy,
+)
 from ..evaluation.ifd import answer_head, ifd
 from ..evaluation.measure import Measured, labelled, text_scores
 from ..evaluation.mmlu_files import Exam, read_exam
@@ -137,6 +148,10 @@ def _likelihoods(entry: Measurement, material: Material, model: Any) -> tuple[Se
 
         exam = exam_of(entry)
         return exam.ids, mmlu(model, exam, material.tokenizer, rows, batch_size=batch_size)
+    if isinstance(entry, LmEval):
+        from ..evaluation.harness import harness
+
+        return harness(model, material.tokenizer, entry, batch_size=batch_size)
     assert table is not None  # the recipe was checked for it
     match entry:
         case Loss():
