@@ -10,6 +10,13 @@ import typer
 from ..errors import RecipeError
 from .options import show
 
+AsAdapter = Annotated[
+    bool, typer.Option("--as-adapter", help="Write one LoRA adapter for PEFT, out of LoRA experts, not a whole model.")
+]
+Rank = Annotated[
+    int | None, typer.Option("--rank", help="With --as-adapter: the best of this rank; exact when not given.")
+]
+
 
 def merge(
     config: Annotated[
@@ -47,13 +54,15 @@ def merge(
         Literal["nearest", "stochastic"],
         typer.Option("--rounding", help="To the nearest number, or up and down at random in proportion."),
     ] = "nearest",
+    as_adapter: AsAdapter = False,
+    rank: Rank = None,
     seed: Annotated[int, typer.Option("--seed", help="Of stochastic rounding and of what dare drops.")] = 0,
     shard_size: Annotated[
         str, typer.Option("--shard-size", metavar="SIZE", help="Largest file, such as 500MB or 5GB.")
     ] = "5GB",
     force: Annotated[bool, typer.Option("--force", help="Replace a folder that is not empty.")] = False,
 ) -> None:
-    """Add experts' differences to a base, tensor by tensor, into a new model folder.
+    """Add experts' differences to a base, into a new folder.
 
     Sums are made in float32 and rounded once; nothing but a few pieces of tensors is in memory. The same command goes
     on with a merge that was interrupted. README.md and merge.json in the folder say what was added.
@@ -63,6 +72,7 @@ def merge(
       curricle merge --base models/base --expert code=runs/code@0.6 --expert web=runs/web@0.4 -o merged
       curricle merge --base models/base --expert a=a@1 --expert b=b@1 --method ties --density 0.2 --normalize sum1 -o m
       curricle merge mergekit.yml -o merged
+      curricle merge --base models/base --expert a=a@0.6 --expert b=b@0.4 --as-adapter --rank 16 -o adapter
 
     In Python: curricle.merge("models/base", {"code": "runs/code"}, "merged", weights={"code": 0.6})
     """
@@ -74,6 +84,9 @@ def merge(
     own: dict[str, Any] = {"base": base, "expert": expert, "method": method, "normalize": normalize}
     thinned: dict[str, Any] = {"density": density, "scale": scale, "dtype": dtype}
     asked = {key: value for key, value in {**own, **thinned}.items() if value is not None}
+    if as_adapter or rank is not None:
+        _of_adapters(config, output, asked, as_adapter, rank, force)
+        return
     if config is not None:
         _of_config(config, output, asked, MergeSettings(**files), force)
         return
@@ -88,6 +101,27 @@ def _of_config(config: Path, output: Path, asked: dict[str, Any], settings: Any,
         flags = ", ".join(f"--{key}" for key in asked)
         raise RecipeError(f"{config} says what is merged; {flags} beside it would say it again")
     show(merge_config(config, output, settings=settings, force=force))
+
+
+def _of_adapters(
+    config: Path | None, output: Path, asked: dict[str, Any], as_adapter: bool, rank: int | None, force: bool
+) -> None:
+    from ..experts.adapter import merge_adapters
+    from ..experts.naming import read_experts
+
+    if not as_adapter:
+        raise RecipeError("--rank is that of an adapter; give --as-adapter as well")
+    other = [key for key in asked if key not in ("base", "expert", "normalize", "method")]
+    if config is not None or other or asked.get("method", "linear") not in ("linear", "task_arithmetic"):
+        what = f"--{other[0]}" if other else f"method {asked['method']}" if config is None else str(config)
+        raise RecipeError(f"an adapter is the weighted sum in float32: {what} does not go with --as-adapter")
+    if "base" not in asked or "expert" not in asked:
+        raise RecipeError("give --base and an --expert NAME=PATH@WEIGHT for each expert")
+    experts = read_experts(asked["expert"])
+    paths = {one.name: one.path for one in experts}
+    weights = {one.name: one.weight for one in experts if one.weight is not None}
+    normalize = asked.get("normalize", "none")
+    show(merge_adapters(asked["base"], paths, weights, output, rank=rank, normalize=normalize, force=force))
 
 
 def _of_flags(output: Path, asked: dict[str, Any], settings: Any, force: bool) -> None:
