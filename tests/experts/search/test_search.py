@@ -164,6 +164,24 @@ def test_three_experts_are_drawn_in_slices(tmp_path: Path) -> None:
     assert len(found.weights) == 3
 
 
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunError, match=r"holds thesis.txt and no search"):
+        searched(tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["thesis.txt"]
+
+
+def test_mamba_2_on_padded_rows(tmp_path: Path) -> None:
+    shape = {"num_heads": 4, "head_dim": 16, "state_size": 8, "n_groups": 1, "chunk_size": 8, "expand": 2}
+    model = support.model("mamba2", None, **shape)  # type: ignore[arg-type]
+    before = mixtures.state(model)
+    experts = {name: mixtures.expert(model, seed, ends=("in_proj.weight",)) for seed, name in enumerate("ab")}
+    found = search_weights(model, experts, TABLE, Rows(64, "none"), SearchConfig(budget=7), tmp_path, batch_size=4)
+    assert mixtures.same(before, model.state_dict())
+    one, other = found.references["base"].losses, found.references["a"].losses
+    assert all(one[name] != other[name] for name in "ab")
+
+
 def test_scores() -> None:
     losses, base = {"a": 2.0, "b": 4.0}, {"a": 4.0, "b": 4.0}
     assert score_of(losses, base, SearchConfig()) == 3.0

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from ...errors import RunError
 from ...runtime.logs import JsonLog
-from ...runtime.ranks import is_main
+from ...runtime.ranks import barrier, is_main
+from ...runtime.rundir import LOCK
 
 LOG = "search.jsonl"
 DIGITS = 6
@@ -51,9 +52,14 @@ class Evaluations:
         self.found, self.made = len(self._known), 0
 
     def _read(self) -> list[dict[str, Any]]:
-        """The lines that are there, without half a last one."""
+        """The lines that are there, without half a last one. A folder of something else is left as it is."""
+        folder = self.path.parent
         if is_main():
+            others = sorted(path.name for path in folder.iterdir() if path.name != LOCK)
+            if others and not self.path.exists():
+                raise RunError(f"{folder} holds {others[0]} and no search; name an empty folder, or that of a search")
             self._log.cut_back(10**9)
+        barrier()
         rows = self._log.rows()
         if any(row["key"] != self._key for row in rows):
             raise RunError(

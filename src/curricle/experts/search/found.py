@@ -83,8 +83,8 @@ def write_found(found: Found, folder: Path, tokens: Mapping[str, int]) -> Found:
     if is_main():
         write_json(folder / WEIGHTS, _as_dict(found, tokens))
         write_text(folder / SURFACE, draw_surface(found))
-        if found.conflicts:
-            write_json(folder / PARETO, as_dict(found.front, found.best))
+        if conflicts := found.conflicts:
+            write_json(folder / PARETO, as_dict(found.front, conflicts))
         else:
             (folder / PARETO).unlink(missing_ok=True)
     return found

@@ -50,6 +50,6 @@ def costs(best: Evaluation, on_front: Sequence[Evaluation]) -> list[str]:
     return lines
 
 
-def as_dict(on_front: Sequence[Evaluation], best: Evaluation) -> dict[str, Any]:
+def as_dict(on_front: Sequence[Evaluation], in_words: Sequence[str]) -> dict[str, Any]:
     points = [{"weights": one.weights, "losses": one.losses, "score": one.score} for one in on_front]
-    return {"points": points, "in_words": costs(best, on_front)}
+    return {"points": points, "in_words": list(in_words)}
