@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
-BENCH  ?= $(basename $(notdir $(sort $(filter-out benchmarks/harness.py,$(wildcard benchmarks/*.py)))))
+BENCH  ?= $(basename $(notdir $(sort $(filter-out benchmarks/harness.py benchmarks/merge_alone.py,$(wildcard benchmarks/*.py)))))
 
 # Files of tests side by side, at most four: each process loads torch anew, and keeps to one thread (tests/conftest.py).
 SIDE_BY_SIDE ?= -n auto --maxprocesses 4 --dist loadfile

@@ -215,7 +215,7 @@ def _rules(asked: Asked, models: list[dict[str, Any]], base: Checkpoint) -> Call
             raise RecipeError(f"{asked.file}: the weights for {name} sum to 0, and normalize divides by their sum")
         divides = normalize and (asked.method in ("ties", "dare_ties") or abs(fsum(weights)) >= 1e-8)
         rescale: Rescale = "norm" if of("rescale", asked.method.startswith("dare")) else "none"
-        method = "linear" if asked.method in ("linear", "task_arithmetic") else asked.method
+        method = {"linear": "mean"}.get(asked.method, asked.method)
         return weights, Options(method, divides, float(of("lambda", 1.0)), densities, rescale)
 
     rules = {name: rule(name) for name in base.names}

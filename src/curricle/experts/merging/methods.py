@@ -1,6 +1,7 @@
 """Ways to add differences up, one tensor at a time: pure functions of float32 tensors.
 
     linear, uniform    base + scale * sum_i w_i d_i                      (DEM, task arithmetic; uniform: all w_i alike)
+    mean               sum_i w_i m_i of whole models, over a base of zeros     (mergekit's linear)
     ties               each d_i trimmed to its largest values, a sign elected per number, those that agree added
     dare_linear        numbers of each d_i dropped at random and the rest made larger, then as linear
     dare_ties          dropped likewise, then signs elected as in ties
@@ -52,7 +53,7 @@ def combine(
     changes nothing. `seeds` are for DARE, one for each part."""
     options = options or Options()
     if options.method not in SPARSE:
-        total = _weighted_sum(base, parts, weights)
+        total = _weighted_sum(base, parts, weights, fused=options.method == "mean")
         if options.normalize:
             total.div_(_divisor(weights))
     else:
@@ -66,12 +67,15 @@ def _divisor(weights: Sequence[float]) -> float:
     return float(torch.tensor(weights, dtype=torch.float64).sum())
 
 
-def _weighted_sum(base: Tensor, parts: Iterable[Part], weights: Sequence[float]) -> Tensor:
-    """A multiplication and an addition, not one of both: the same numbers however the tensor is cut and vectorized."""
+def _weighted_sum(base: Tensor, parts: Iterable[Part], weights: Sequence[float], fused: bool = False) -> Tensor:
+    """Multiplied, rounded and added, or in one operation with one rounding: as mergekit does it here and in a mean, so
+    that its files give the same bits."""
     total = torch.zeros_like(base)
     for part, weight in zip(parts, weights, strict=True):
         if isinstance(part, Factors):
             total.addmm_(part.up * (weight * part.scale), part.down)
+        elif part is not None and fused:
+            total.add_(part, alpha=weight)
         elif part is not None:
             total.add_(part * weight)
     return total

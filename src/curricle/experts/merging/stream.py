@@ -23,6 +23,7 @@ from ...errors import ModelError
 from ...runtime.files import disk_error, read_json, sha256_file, write_json
 from ...runtime.seeds import derive_seed
 from ..difference import Factors, learned
+from .config import SPARSE
 from .inputs import Operand, Whole
 from .layout import Item, Shard
 from .methods import Options, Part, combine
@@ -190,7 +191,7 @@ def _copied(work: _Work) -> Tensor | None:
     said = [i for i, operand in enumerate(work.operands) if operand is not None]
     if not said and not work.from_zero:
         return work.base
-    if len(said) != 1 or work.options.scale != 1 or work.options.method not in ("linear", "task_arithmetic", "uniform"):
+    if len(said) != 1 or work.options.scale != 1 or work.options.method in SPARSE:
         return None
     weight = 1.0 if work.options.normalize and sum(work.weights) == work.weights[said[0]] else work.weights[said[0]]
     operand = work.operands[said[0]]
