@@ -74,16 +74,20 @@ def gather(settings: Settings) -> Material:
     every arm, seed and resume has the same."""
     from ..models.loading import load_tokenizer
     from .toys.base import make_base
+    from .toys.sources import place_given
 
     make_base(settings.model)
     data = settings.data
     source = read_examples(data, "train")
     held_out = read_examples(data, "eval") if data.eval is not None else None
     kept = None
+    read = source
     if settings.model.nano_type:
-        rows = reduce(fingerprint, _texts(source), "")
+        if settings.model.vocabulary is not None:
+            read = read_examples(data.model_copy(update={"train": place_given(settings.model.vocabulary)}), "train")
+        rows = reduce(fingerprint, _texts(read), "")
         kept = cache_root() / "nano-tokenizers" / fingerprint(rows, settings.model.shape.get("vocab_size"))
-    tokenizer = load_tokenizer(settings.model, folder=kept, texts=lambda: _texts(source))
+    tokenizer = load_tokenizer(settings.model, folder=kept, texts=lambda: _texts(read))
     use_template(tokenizer, data.chat_template)
     train = encode(source, tokenizer, data)
     if held_out is None:

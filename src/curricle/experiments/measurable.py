@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def refuse_unmeasurable(material: Material) -> None:
     """Packages and names that an entry lacks, too few answers to rank, windows longer than the model, programs and no
-    sandbox to run them in, questions that are not there."""
+    sandbox to run them in, letters that a tokenizer does not tell apart."""
     from ..models.loading import model_settings
 
     settings, table = material.settings, material.eval
@@ -34,9 +34,7 @@ def refuse_unmeasurable(material: Material) -> None:
             _ = bounds_of(entry).layers  # says so if programs cannot be run here
         if isinstance(entry, Mmlu):
             from ..evaluation.mmlu import read_letters
-            from .measuring import exam_of
 
-            exam_of(entry)
             read_letters(material.tokenizer)
         if isinstance(entry, Perplexity) and entry.context is not None:
             config = model_settings(settings.model, material.tokenizer).get_text_config()

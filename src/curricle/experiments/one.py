@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data.table import TokenTable
+from ..models.identity import weights_fingerprint
 from ..models.value_head import NAME
+from ..runtime.files import read_json, write_json
 from ..runtime.fingerprint import fingerprint
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import barrier, is_main
@@ -18,14 +20,18 @@ from ..training.averaging import average_into
 from ..training.checkpoints import whole_or_removed
 from ..training.monitors import forget_peak, peak_memory_bytes
 from .assemble import make_model, make_trainer
-from .chain import charged
+from .chain import charged, started
 from .environment import git_revision, versions
 from .material import Material
 from .ordering import label_flops
+from .recipe import Settings
 from .references import reference_losses
 from .resolve import Arm
 from .selecting import to_average
 from .tracking.following import followed
+
+BASE = "base.json"
+"""What an adapter was trained on."""
 
 
 @calm_libraries()
@@ -44,6 +50,7 @@ def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str
         trainer.train(resume_from_checkpoint=True)
     checkpoints = to_average(arm.settings, trainer)
     save_model(trainer, folder / "model", checkpoints)
+    note_base(arm.settings, folder)
     last = trainer.monitor.last
     of_others, own = charged(material.settings, folder), label_flops(material.settings)
     own += reference.flops if reference else 0.0
@@ -57,6 +64,7 @@ def train_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str
         "epochs": last["epoch"],
         "repeats": last["repeats"],
         "train_loss": last["loss"],
+        "curve_rows": (about_rows(material.eval) or {}).get("ids_hash"),
         "best_checkpoint": Path(best).name if (best := trainer.state.best_model_checkpoint) else None,
         "averaged": [checkpoint.name for checkpoint in checkpoints] or None,
         "peak_memory_bytes": peak_memory_bytes(),
@@ -148,6 +156,18 @@ def save_model(trainer: Any, target: Path, averaged: Sequence[Path] = ()) -> Non
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
     barrier()
+
+
+def note_base(settings: Settings, folder: Path) -> None:
+    """Beside an adapter which weights it was trained on, so that it is never added to others."""
+    about = folder / "model" / "adapter_config.json"
+    if not is_main() or not about.is_file():
+        return
+    beside = folder / "base"
+    name = str(beside) if beside.is_dir() else read_json(about)["base_model_name_or_path"]
+    config = started(settings.model, folder).model_copy(update={"name_or_path": name, "shape": {}})
+    found = weights_fingerprint(config)
+    write_json(folder / "model" / BASE, {"name_or_path": name, "fingerprint": found})
 
 
 def about_rows(table: TokenTable | None) -> dict[str, Any] | None:

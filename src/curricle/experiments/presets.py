@@ -1,6 +1,6 @@
 """Presets: named changes that a recipe takes on when asked: `preset: local-light`, `--preset local-light,micro-model`.
 
-Two are built in; a recipe may add to them, or bring its own under `presets:`. They lie over the recipe's base and
+Three are built in; a recipe may add to them, or bring its own under `presets:`. They lie over the recipe's base and
 under `--set`; an arm that sets the same key keeps its own value.
 """
 
@@ -26,6 +26,14 @@ BUILT_IN: dict[str, Tree] = {
             "max_steps": 20,
         },
     },
+    "dem": {
+        "training": {
+            "learning_rate": 5.0e-5,
+            "per_device_train_batch_size": 8,
+            "num_train_epochs": 1.0,
+            "activation_checkpointing": True,
+        },
+    },
     "micro-model": {
         "model": {
             "name_or_path": "nano:llama",
@@ -37,7 +45,8 @@ BUILT_IN: dict[str, Tree] = {
         },
     },
 }
-"""A try on one small machine: small files, one process, few steps; and a model of a megabyte in the model's place."""
+"""A try on one small machine: small files, one process, few steps; the settings of DEM's plan for experts; and a model of
+a megabyte in the model's place."""
 
 
 def with_presets(tree: Tree, places: Places, asked: Any, place: Place) -> tuple[Tree, Places]:

@@ -187,11 +187,13 @@ def _with_experts(tree: Tree, places: Places) -> tuple[Tree, Places]:
 
 
 def training_hash(settings: Settings, start: str | None = None) -> str:
-    """A metric may be added to a finished run, so measuring counts only where it chooses the checkpoint, and how labels
-    are made only where the run goes by them. How processes share the work changes no row of a step; how many the batch
+    """A metric or held-out rows may be added to a finished run, so measuring counts only where it chooses the
+    checkpoint, and how labels are made only where the run goes by them. How processes share the work changes no row of a step; how many the batch
     is written for does. `start`: of the arms whose models it needs."""
     shaping = settings.model_dump(mode="json", exclude={"evaluation", "generation", "difficulty", "distributed"})
     shaping["world_size"] = settings.distributed.world_size
+    if settings.selection.metric is None:
+        del shaping["data"]["eval"]
     if settings.makes_labels:
         shaping["difficulty"] = settings.difficulty.deciding().model_dump(
             mode="json", exclude={"analyze", "probe_folds"}
@@ -226,8 +228,14 @@ def same_training(held: Mapping[str, Any], arm: Arm) -> bool:
 
 
 def measuring_hash(settings: Settings) -> str:
-    """Names what is measured and how: a finished run is measured again, not trained again, when it changes."""
-    return fingerprint([entry.model_dump() for entry in settings.evaluation], settings.generation.model_dump())
+    """Names what is measured, how and on which rows: a finished run is measured again, not trained again, when it
+    changes."""
+    rows = [
+        # Where a file lies is this machine's own, toy data's above all.
+        source.model_dump(exclude_defaults=True) | {"path": Path(source.path).parts[-2:]}
+        for source in settings.data.sources("eval")
+    ]
+    return fingerprint([entry.model_dump() for entry in settings.evaluation], settings.generation.model_dump(), rows)
 
 
 def _ready(settings: Settings) -> Settings:

@@ -24,6 +24,7 @@ from .meeting import meet
 from .overrides import differences
 from .resolve import AnyRecipe, Arm, Experiment, measuring_hash, resolve, same_training
 from .results import Result, RunResult
+from .share.outputs import write_outputs
 from .tracking.following import tell_finished
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _SPREAD = tuple(f"`distributed.{name}" for name in ("enabled", "backend", "fsdp"
 _MAY_CHANGE = (
     *_SPREAD,
     "`evaluation",
+    "`data.eval",
     "`generation",
     "`difficulty.analyze`",
     "`difficulty.probe_folds`",
@@ -135,6 +137,7 @@ def _carry_out(
             raise
         if is_main() and measure:
             result = replace(result, comparison=_compare(whole, folder))
+            write_outputs(list(asked.arms.values()), folder, result)
         tell_finished([(job.folder, job.arm.settings.training) for job in jobs])
         return result
 

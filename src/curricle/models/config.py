@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ..data.config import Source
 from ..runtime.config import Section
 
 
@@ -118,6 +119,9 @@ class ModelConfig(Section):
     """Branch, tag or commit on the hub."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Never without being asked."""
+    vocabulary: str | Source | list[str | Source] | None = None
+    """Of a nano model: the rows that its tokenizer is trained on, where arms with other rows share it; by default
+    `data.train`."""
     shape: dict[str, Any] = Field(default_factory=dict)
     """Of a nano model: any field of its transformers config, such as {hidden_size: 128, num_hidden_layers: 4}; and
     vocab_size, of the tokenizer that is trained on your own text."""
@@ -147,6 +151,10 @@ class ModelConfig(Section):
             )
         if self.quantization and self.nano_type:
             raise ValueError("model.quantization does not go with a nano model; leave it out")
+        if self.vocabulary is not None and not self.nano_type:
+            raise ValueError(
+                f"model.vocabulary is for nano models, whose tokenizer is made; `{self.name_or_path}` has its own"
+            )
         if self.shape and not self.nano_type:
             raise ValueError(
                 f"model.shape belongs to nano models, but name_or_path is `{self.name_or_path}`; leave it out, or "

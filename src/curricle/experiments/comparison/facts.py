@@ -97,7 +97,11 @@ class RunFacts:
 
     @cached_property
     def evaluations(self) -> list[dict[str, Any]]:
-        """Those of the training itself, which have a held-out loss."""
+        """Those of the training itself, which have a held-out loss. A curve over other rows than those that the run was
+        measured on since is nobody's to compare with."""
+        now = ((self.results.get("data") or {}).get("eval") or {}).get("ids_hash")
+        if self.results.get("curve_rows", now) != now:
+            return []
         rows = JsonLog(self.folder / "heldout.jsonl").rows()
         return [row for row in rows if row.get("loss") is not None and row.get("what", "eval") == "eval"]
 

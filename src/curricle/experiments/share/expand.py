@@ -50,6 +50,9 @@ def with_experts(tree: Tree, places: Places, experts: ExpertsConfig | None) -> t
     made = {"data": {"train": train, "eval": held_out}, "arms": _arms(tree, domains, parts, experts)}
     if named := [key for key in ("train", "eval") if key in data]:
         raise RecipeError(f"{place}: `data.{named[0]}` is written too; `experts.domains` says what is read")
+    model = tree.get("model") or {}
+    if str(model.get("name_or_path")).startswith("nano:") and "vocabulary" not in model:
+        made["model"] = {"vocabulary": train}  # one tokenizer for all: what is merged has the same tokens
     found = overlay(made, {key: value for key, value in tree.items() if key != "experts"})
     for changes in found["arms"].values():
         if isinstance(changes, dict) and isinstance(changes.get("merge"), dict):

@@ -13,11 +13,11 @@ from ...data.table import TokenTable
 from ...errors import RunError
 from ...experts.checkpoint import Checkpoint
 from ...experts.difference import read_difference
-from ...experts.merging import merge
+from ...experts.merging import MergeSettings, merge
 from ...models.config import ModelConfig
 from ...models.loading import weights_folder
 from ...runtime.devices import computing
-from ...runtime.files import read_json, write_json
+from ...runtime.files import read_json
 from ...runtime.progress import say
 from ...runtime.quiet import calm_libraries
 from ...runtime.ranks import barrier, is_main
@@ -31,13 +31,12 @@ from ..resolve import Arm
 from ..toys.sources import place_given
 from .config import MergeConfig
 
-WEIGHTS = "merge.json"
 SEARCH = "search"
 
 
 @calm_libraries()
 def merged_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str, Any]:
-    """The merged model in `model/`, what was merged in `merge.json`, a search in `search/`. The arms that it is made of
+    """The merged model in `model/`, with `merge.json` beside the weights; a search in `search/`. The arms that it is made of
     are charged to it, and so is the search."""
     started = time.perf_counter()
     forget_peak()
@@ -47,19 +46,10 @@ def merged_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[st
     experts = {name: model_folder(name, folder) for name in config.arms}
     weights, spent = _weights(config, material, base, experts, seed, folder)
     if is_main():
-        merge(
-            base,
-            experts,
-            folder / "model",
-            method=config.method,
-            weights=weights,
-            normalize=config.normalize,
-            density=config.density,
-            force=True,
-        )
+        settings = MergeSettings(density=None if config.method == "linear" else config.density)
+        how = {"weights": weights, "method": config.method, "normalize": config.normalize, "settings": settings}
+        merge(base, experts, folder / "model", **how, force=True)
         material.tokenizer.save_pretrained(folder / "model")
-        about = {"base": str(base), "weights": weights, "normalize": config.normalize, "method": config.method}
-        write_json(folder / WEIGHTS, about)
     barrier()
     of_others = charged(arm.settings, folder)
     return about_run(arm, material, seed) | {
@@ -116,14 +106,21 @@ def _searched(
     settings = config.search.model_copy(update={"normalize": config.normalize})
     with computing(next(model.parameters()).device, half_of(material.settings)):
         found = search_weights(
-            model, differences, table, rows_of(material), settings, folder / SEARCH, test=material.eval
+            model,
+            differences,
+            table,
+            rows_of(material),
+            settings,
+            folder / SEARCH,
+            test=material.eval,
+            base=opened.fingerprint(),
         )
     say(f"{folder}: {', '.join(f'{name} {weight:.3f}' for name, weight in found.weights.items())}")
     size = model_size(model)
     body = size["num_parameters"] - size["num_embedding"]
     answers = int(table.num_supervised[:].sum())
     once = 2.0 * body * int(table.offsets[-1]) + 2.0 * size["hidden"] * size["vocab"] * answers
-    return dict(found.weights), once * found.evaluations
+    return dict(found.weights), once * found.passes
 
 
 def validation_rows(config: MergeConfig, material: Material) -> TokenTable:

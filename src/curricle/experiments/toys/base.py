@@ -3,8 +3,9 @@
 Arms and seeds that start from it start from the same real base model: it knows the words, and that details are taken up
 again; it has never seen a summary. It is pretrained by the same trainer as everything else, and lies in the cache as a
 folder in the transformers format, loaded like any other. `toy:cloud` is a larger one, with the same tokenizer, that has
-read the same text for longer: the large model of a difficulty. `toy:coder` foresees four tokens, and has read right and
-wrong programs of the embedded contest alike, without being told which is which.
+read the same text for longer: the large model of a difficulty. `toy:general` has read a little of the five toy domains,
+and is what experts start from. `toy:coder` foresees four tokens, and has read right and wrong programs of the embedded
+contest alike, without being told which is which.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from ...runtime.progress import say
 from ...runtime.ranks import world_size
 from ..document import Tree
 from ..recipe import Settings
+from .domains import DOMAINS
 from .sources import PREFIX, VERSION, place_sources
 
-BASE, CLOUD, CODER = "base", "cloud", "coder"
+BASE, CLOUD, CODER, GENERAL = "base", "cloud", "coder", "general"
 _KIND = "toy-base"
 _SEED = 0
 _BASE: Tree = {
@@ -74,10 +76,23 @@ _CODER: Tree = {
     "data": {"train": f"{PREFIX}contest-mixed#6000", "format": "alpaca", "max_length": 192},
     "training": _BASE["training"] | {"max_steps": 2000, "max_grad_norm": 8.0, "logging_steps": 100},
 }
-TOY_MODELS: Mapping[str, Tree] = {BASE: _BASE, CLOUD: _CLOUD, CODER: _CODER}
+_READ = [0, 0.85]
+"""The part of each domain's rows that is there to be trained on; what experts are measured on lies above it."""
+_GENERAL: Tree = {
+    "model": _BASE["model"],
+    "data": {
+        "train": [{"path": f"{PREFIX}domain-{name}", "rows": 1200, "between": _READ} for name in DOMAINS],
+        "format": "prompt-completion",
+        "learn": "all",
+        "max_length": 320,
+    },
+    "training": _BASE["training"] | {"max_steps": 200, "logging_steps": 50},
+}
+TOY_MODELS: Mapping[str, Tree] = {BASE: _BASE, CLOUD: _CLOUD, CODER: _CODER, GENERAL: _GENERAL}
 _SAID = {
     BASE: "a small Llama reads made-up text, once for all runs; under a minute on two free cores",
     CLOUD: "a larger Llama reads the same text for longer, once for all runs; two to four minutes on two free cores",
+    GENERAL: "a small Llama reads a little of five domains, once for all runs; about a minute on two free cores",
     CODER: "a Llama that foresees four tokens reads right and wrong programs, once for all runs; some minutes",
 }
 

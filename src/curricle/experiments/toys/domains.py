@@ -37,7 +37,7 @@ def domain_rows(name: str, seed: int = 0) -> Iterator[Row]:
 def _minutes(seed: int, language: Language = "en") -> Iterator[tuple[str, str]]:
     for scene in _scenes(f"domains/{language}", seed):
         if scene.language == language:
-            yield f"{dialogue_of(scene)}\n=> ", summary_of(scene)
+            yield f"{dialogue_of(scene)}\n=>\n", summary_of(scene)
 
 
 def _korean(seed: int) -> Iterator[tuple[str, str]]:

@@ -15,6 +15,7 @@ has the rules); with `-eval` they are of held-out problems. Where a file of prob
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from typing import Any, Literal
 from ...data.config import DataConfig, Source
 from ...data.problems import write_problems
 from ...errors import DataError, RecipeError, nearest
-from ...runtime.cache import cached_folder
+from ...runtime.cache import cache_root, cached_folder
 from ...runtime.files import atomic_file
 from ...runtime.fingerprint import fingerprint
 from ..contest import contest_problems, contest_rows, problem_row
@@ -139,7 +140,13 @@ def _small(source: Source, suffix: str | None, most: int) -> Source:
 def _placed(source: Source) -> Source:
     if not source.path.startswith(PREFIX):
         return source
-    name, n = source.path.removeprefix(PREFIX), source.rows or DEFAULT_ROWS
+    file = _toy_file(cache_root(), source.path.removeprefix(PREFIX), source.rows or DEFAULT_ROWS)
+    return source.model_copy(update={"path": str(file), "rows": None})
+
+
+@lru_cache(maxsize=256)
+def _toy_file(root: Path, name: str, n: int) -> Path:
+    """In the cache below `root`. Arms share their rows, which take a while to make up, so they are made up once."""
     rows = toy_rows(name, n)
 
     def write(folder: Path) -> None:
@@ -148,8 +155,7 @@ def _placed(source: Source) -> Source:
         with atomic_file(folder / f"{name}.jsonl", "wb") as handle:
             handle.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
-    folder = cached_folder("toys", fingerprint(VERSION, rows), write)
-    return source.model_copy(update={"path": str(folder / f"{name}.jsonl"), "rows": None})
+    return cached_folder("toys", fingerprint(VERSION, rows), write) / f"{name}.jsonl"
 
 
 def place_problems(asked: str) -> Path:
