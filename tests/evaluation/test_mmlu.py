@@ -15,6 +15,7 @@ import chat_tokenizers
 from curricle.data.rows import Rows
 from curricle.errors import DataError, ModelError, RecipeError
 from curricle.evaluation.config import Mmlu
+from curricle.evaluation.measure import refuse_unready
 from curricle.evaluation.mmlu import ask, graded, mmlu, read_letters
 from curricle.evaluation.mmlu_files import Exam, read_exam, subjects_in
 from support import model
@@ -213,3 +214,9 @@ def test_figures_are_known_before_anything_is_measured(tmp_path: Path) -> None:
     assert Mmlu(metric="mmlu", path="nowhere", subjects=["law"], name="m").figures() == ["m.accuracy", "m.law"]
     with pytest.raises(ValueError, match="named twice"):
         Mmlu(metric="mmlu", path="x", subjects=["law", "law"])
+
+
+def test_questions_that_are_not_there_are_said_before_any_model_is_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="takes the folder of the CSV release"):
+        refuse_unready([Mmlu(metric="mmlu", path=str(tmp_path))])
+    refuse_unready([Mmlu(metric="mmlu", path=str(release(tmp_path)), num_shots=2)])

@@ -92,6 +92,7 @@ def test_an_exported_model_is_the_run(small_runs: Path, tmp_path: Path) -> None:
         ({"predictions": "p.jsonl", "data": "d.jsonl"}, "no metric is named; add --metric rouge"),
         ({"predictions": "p.jsonl", "metrics": ["chrf"]}, "name the file with the references as --data"),
         ({"predictions": "p.jsonl", "data": "d.jsonl", "metrics": ["loss"]}, "--metric loss needs a model"),
+        ({"predictions": "p.jsonl", "data": "d.jsonl", "metrics": ["mmlu:path=x"]}, "--metric mmlu needs a model"),
         (
             {"predictions": "p", "data": "d", "metrics": ["chrf"], "overrides": ["model.dtype=auto"]},
             "without a recipe only `data` can be set",

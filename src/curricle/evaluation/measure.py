@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .config import Bleu, Chrf, ForeignScript, LmEval, Measurement, Rouge, TextMeasurement
+from .config import Bleu, Chrf, ForeignScript, LmEval, Measurement, Mmlu, Rouge, TextMeasurement
+from .mmlu_files import read_exam
 from .score import Score
 
 
@@ -98,13 +99,15 @@ def text_scores(entry: TextMeasurement, predictions: Sequence[str], references: 
 
 
 def refuse_unready(entries: Iterable[Measurement]) -> None:
-    """What an entry needs and lacks (a package, a script of that name) is said before training, not after it."""
+    """What an entry needs and lacks (a package, a script, its questions) is said before training, not after it."""
     for entry in entries:
         match entry:
             case Rouge():
                 from .words import words
 
                 words(entry.tokenizer)
+            case Mmlu():
+                read_exam(entry.path, entry.subjects, entry.split, entry.num_shots, entry.limit)
             case LmEval():
                 from .harness import refuse_unready as refuse_tasks
 
