@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .checkpoint import Checkpoint
 
-STRIP = 1 << 22  # numbers that are in float64 at a time
+STRIP = 1 << 15  # numbers that are in float64 at a time: they stay in a cache, and of one thread
 VALUE_HEAD = "value_head."
 BUFFERS = (".inv_freq", ".masked_bias")
 """Numbers in float32 that are worked out, not learned, and that older files hold."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ModelError
 from ..runtime.files import write_json
 from .checkpoint import open_safetensors, read_object
-from .difference import Difference, Factors, Lazy
+from .difference import Difference, Factors, Lazy, norm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,11 +31,14 @@ SHARD = 1 << 29  # bytes that are gathered before a file is written
 
 def write_difference(difference: Difference, folder: Path, *, dense: bool = False, npy: bool = False) -> None:
     """Into a folder that is there. Tensors that turn out to be zero are left out."""
-    raw, tensors = difference.restored(), {}
+    raw = difference.restored()
+    tensors: dict[str, dict[str, Any]] = {}
+    squares: list[float] = []
 
     def pieces() -> Iterator[tuple[str, Tensor]]:
         for name in raw.names:
             part = raw.part(name)
+            squares.append(norm(part) ** 2)
             if isinstance(part, Factors) and part.up.any() and part.down.any():
                 tensors[name] = {"kind": "low_rank", "shape": part.shape, "rank": part.rank, "scale": part.scale}
                 yield f"{name}.up", part.up
@@ -55,7 +58,7 @@ def write_difference(difference: Difference, folder: Path, *, dense: bool = Fals
         "name": difference.name,
         "base": {"fingerprint": difference.base, "name_or_path": difference.base_name},
         "normalize": "none" if difference.scale == 1.0 else "l2",
-        "norm": raw.norm(),
+        "norm": math.sqrt(math.fsum(squares)),
         "scale": difference.scale,
         "tensors": tensors,
     }

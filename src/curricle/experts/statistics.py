@@ -180,10 +180,10 @@ def _sums(tensor: Tensor) -> _Sums:
         centred = strip - mean
         square = centred * centred
         second += float(square.sum())
-        third += float((square * centred).sum())
-        fourth += float((square * square).sum())
+        third += float(square @ centred)
+        fourth += float(square @ square)
     limit = 3 * math.sqrt(second / count)
-    beyond = sum(int(((strip - mean).abs() > limit).sum()) for strip in _strips(tensor)) if limit > 0 else 0
+    beyond = sum(int(((strip - mean).abs() > limit).count_nonzero()) for strip in _strips(tensor)) if limit > 0 else 0
     return _Sums(count, mean, second, third, fourth, beyond)
 
 
@@ -214,7 +214,7 @@ def _tails(difference: Difference, names: Sequence[str], whole: _Sums) -> tuple[
     for name in names:
         for strip in _strips(difference.dense(name)):
             scaled = (strip - whole.mean) / sigma
-            beyond += int((scaled.abs() > 3).sum())
+            beyond += int((scaled.abs() > 3).count_nonzero())
             counts += torch.histc(scaled.clamp(-inside, inside), BINS, -REACH, REACH)
     return beyond, (counts / whole.count).tolist()
 
