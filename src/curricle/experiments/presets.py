@@ -45,8 +45,8 @@ BUILT_IN: dict[str, Tree] = {
         },
     },
 }
-"""A try on one small machine: small files, one process, few steps; the settings of DEM's plan for experts; and a model of
-a megabyte in the model's place."""
+"""A try on one small machine: small files, one process, few steps; the settings of DEM's plan for experts; and a model
+of a megabyte in the model's place."""
 
 
 def with_presets(tree: Tree, places: Places, asked: Any, place: Place) -> tuple[Tree, Places]:

@@ -188,8 +188,8 @@ def _with_experts(tree: Tree, places: Places) -> tuple[Tree, Places]:
 
 def training_hash(settings: Settings, start: str | None = None) -> str:
     """A metric or held-out rows may be added to a finished run, so measuring counts only where it chooses the
-    checkpoint, and how labels are made only where the run goes by them. How processes share the work changes no row of a step; how many the batch
-    is written for does. `start`: of the arms whose models it needs."""
+    checkpoint, and how labels are made only where the run goes by them. How processes share the work changes no row of
+    a step; how many the batch is written for does. `start`: of the arms whose models it needs."""
     shaping = settings.model_dump(mode="json", exclude={"evaluation", "generation", "difficulty", "distributed"})
     shaping["world_size"] = settings.distributed.world_size
     if settings.selection.metric is None:

@@ -36,8 +36,8 @@ SEARCH = "search"
 
 @calm_libraries()
 def merged_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[str, Any]:
-    """The merged model in `model/`, with `merge.json` beside the weights; a search in `search/`. The arms that it is made of
-    are charged to it, and so is the search."""
+    """The merged model in `model/`, with `merge.json` beside the weights; a search in `search/`. The arms that it
+    is made of are charged to it, and so is the search."""
     started = time.perf_counter()
     forget_peak()
     config = arm.settings.merge
@@ -47,8 +47,16 @@ def merged_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[st
     weights, spent = _weights(config, material, base, experts, seed, folder)
     if is_main():
         settings = MergeSettings(density=None if config.method == "linear" else config.density)
-        how = {"weights": weights, "method": config.method, "normalize": config.normalize, "settings": settings}
-        merge(base, experts, folder / "model", **how, force=True)
+        merge(
+            base,
+            experts,
+            folder / "model",
+            weights=weights,
+            method=config.method,
+            normalize=config.normalize,
+            settings=settings,
+            force=True,
+        )
         material.tokenizer.save_pretrained(folder / "model")
     barrier()
     of_others = charged(arm.settings, folder)

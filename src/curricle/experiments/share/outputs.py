@@ -90,7 +90,7 @@ def _differences(place: Path, models: dict[str, Path], merged: Path) -> None:
     difference(base, models, made, npy=small, max_npy=LARGEST_NPY, force=True)
     if not small:
         say(
-            f"{place}: diff_*.npy is left out, as a dense array takes more than {LARGEST_NPY:g} GiB; `curricle diff --npy`"
+        say(f"{place}: no diff_*.npy: a dense array is above {LARGEST_NPY:g} GiB; `curricle diff --npy` writes it")
         )
     for name in models:
         for file in sorted((made / name).glob(f"diff_{name}*")):
