@@ -211,6 +211,7 @@ def beside(model: Any, prompts: list[list[int]], made: int, peer_time: float) ->
     for name, settings in {
         "decode.without_drafts": {"speculative": False},
         "decode.batch_4": {"batch_size": 4},
+        "decode.batch_4.drafts": {"batch_size": 4, "speculative": True},
         "decode.batch_4.without_drafts": {"batch_size": 4, "speculative": False},
         "decode.drawn": {"temperature": 0.8, "top_p": 0.95},
     }.items():

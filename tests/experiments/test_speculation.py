@@ -28,7 +28,7 @@ def recipe(**changes: Any) -> dict[str, Any]:
         },
         "data": {"train": "rows.jsonl", "eval": "rows.jsonl", "format": "prompt-completion", "max_length": 128},
         "training": {"max_steps": 1, "per_device_train_batch_size": 2, "use_cpu": True, "save_strategy": "no"},
-        "generation": {"max_new_tokens": 12},
+        "generation": {"max_new_tokens": 12, "speculative": True},
         "evaluation": [{"metric": "chrf"}, {"metric": "pass_at_k", "problems": "problems.jsonl", "n": 2, "k": [1]}],
         "seeds": [0],
         **changes,

@@ -24,6 +24,7 @@ from support import model as nano_model
 TOKENIZER = train_tokenizer(["a b c d e f g h i j"], 300)
 VOCABULARY = len(TOKENIZER)
 CONFIG = GenerationConfig(batch_size=3)
+DRAFTING = GenerationConfig(batch_size=3, speculative=True)
 
 
 def prompts(num: int = 10, max_new_tokens: int = 12) -> Prompts:
@@ -248,14 +249,14 @@ def test_answers_of_other_stop_texts_are_made_again(tmp_path: Path) -> None:
 def test_how_drafts_fared_stands_beside_the_answers(tmp_path: Path) -> None:
     path, asked = tmp_path / "samples_eval.jsonl", prompts()
     made = add_heads(model(num_hidden_layers=3), 3)
-    drafted = answer(made, TOKENIZER, asked, CONFIG, path)
+    drafted = answer(made, TOKENIZER, asked, DRAFTING, path)
     found = speculation_of(path)
     assert found is not None
     assert len(found["acceptance"]) == 2
     assert 1 <= found["tokens_per_call"] <= 3
     assert found["tokens"] == round(found["tokens_per_call"] * found["calls"])
     assert in_words(found).startswith(f"{found['tokens_per_call']:.2f} tokens a call; drafts stood in ")
-    assert answer(made, TOKENIZER, asked, CONFIG, path) == drafted
+    assert answer(made, TOKENIZER, asked, DRAFTING, path) == drafted
     assert speculation_of(path) == found  # nothing was made anew
     never = GenerationConfig(batch_size=3, speculative=False)
     assert answer(made, TOKENIZER, asked, never, path) == drafted
@@ -265,11 +266,11 @@ def test_how_drafts_fared_stands_beside_the_answers(tmp_path: Path) -> None:
 
 def test_counts_of_a_run_that_was_cut_off_are_added_to(tmp_path: Path) -> None:
     path, made = tmp_path / "samples_eval.jsonl", add_heads(model(num_hidden_layers=3), 3)
-    answer(made, TOKENIZER, prompts(), CONFIG, tmp_path / "whole.jsonl")
+    answer(made, TOKENIZER, prompts(), DRAFTING, tmp_path / "whole.jsonl")
     whole = speculation_of(tmp_path / "whole.jsonl")
-    answer(made, TOKENIZER, prompts(4), CONFIG, path)
+    answer(made, TOKENIZER, prompts(4), DRAFTING, path)
     first = speculation_of(path)
-    answer(made, TOKENIZER, prompts(), CONFIG, path)
+    answer(made, TOKENIZER, prompts(), DRAFTING, path)
     assert first is not None
     assert whole is not None
     assert speculation_of(path) == whole
@@ -279,7 +280,7 @@ def test_counts_of_a_run_that_was_cut_off_are_added_to(tmp_path: Path) -> None:
 def test_drawn_answers_are_not_gone_on_with_otherwise(tmp_path: Path) -> None:
     """Drafts change which tokens are drawn, though not how likely they are."""
     path, made = tmp_path / "samples_eval.jsonl", add_heads(model(num_hidden_layers=3), 3)
-    first = answer(made, TOKENIZER, prompts(), GenerationConfig(temperature=1.0), path)
+    first = answer(made, TOKENIZER, prompts(), GenerationConfig(temperature=1.0, speculative=True), path)
     other = answer(made, TOKENIZER, prompts(), GenerationConfig(temperature=1.0, speculative=False), path)
     assert [one.prediction for one in first] != [one.prediction for one in other]
     assert speculation_of(path) is None

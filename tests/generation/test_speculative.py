@@ -12,7 +12,7 @@ from curricle.errors import ModelError
 from curricle.generation.choice import Choice, Row
 from curricle.generation.config import GenerationConfig
 from curricle.generation.decode import decode, drafts
-from curricle.generation.speculative import Drafted, in_all
+from curricle.generation.speculative import Drafted, cost_of_drafting, in_all
 from curricle.models.attention import PACKED
 from curricle.models.mtp.configuration import FAMILIES
 from curricle.models.mtp.making import add_heads
@@ -28,7 +28,7 @@ def answered(
     model: Any, prompts: list[list[int]], limits: list[int], seed: int = 0, **settings: Any
 ) -> tuple[list[Row], Drafted | None]:
     rows = rows_of(prompts, limits)
-    drafted = decode(model, rows, STOP_IDS, GenerationConfig(**settings), seed)
+    drafted = decode(model, rows, STOP_IDS, GenerationConfig(**{"speculative": True, **settings}), seed)
     return rows, drafted
 
 
@@ -143,7 +143,7 @@ def test_drawn_answers_are_distributed_as_without_drafts() -> None:
     """The whole loop, and not only what verifies: three tokens behind one prompt, against their exact shares."""
     model, prompt, num = drafting(), some_prompts(2)[1], 3000
     rows = rows_of([prompt] * num, [3] * num)
-    config = GenerationConfig(temperature=4.0, top_k=3, batch_size=500)
+    config = GenerationConfig(temperature=4.0, top_k=3, batch_size=500, speculative=True)
     drafted = decode(model, rows, [VOCABULARY - 1], config)
     assert drafted is not None
     assert 0.2 < drafted.accepted[0] / drafted.calls < 0.8
@@ -212,17 +212,62 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing() -> None:
 def test_who_drafts() -> None:
     plain, sequential = sharpened("llama"), add_heads(sharpened("llama", num_hidden_layers=3), 3, "sequential")
     auto, asked, never = (GenerationConfig(speculative=value) for value in ("auto", True, False))
-    assert drafts(drafting(), auto)
-    assert drafts(drafting(), asked)
-    assert not drafts(drafting(), never)
-    assert not drafts(drafting(), GenerationConfig(num_beams=2))
+    assert drafts(drafting(), auto, 1)
+    assert drafts(drafting(), asked, 1)
+    assert not drafts(drafting(), never, 1)
+    assert not drafts(drafting(), GenerationConfig(num_beams=2), 1)
     for model, why in ((plain, "no heads beside the first"), (sequential, "kind: sequential")):
-        assert not drafts(model, auto)
+        assert not drafts(model, auto, 1)
         with pytest.raises(ModelError, match=f"generation.speculative is true, but .*{why}.*; set it to auto or false"):
-            drafts(model, asked)
-    assert drafts(lora(drafting()), auto)
+            drafts(model, asked, 1)
+    assert drafts(lora(drafting()), auto, 1)
     stretched = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
-    assert not drafts(drafting(rope_parameters=stretched), auto)
+    assert not drafts(drafting(rope_parameters=stretched), auto, 1)
+
+
+def test_auto_drafts_where_few_rows_are_answered_at_once() -> None:
+    """Of four heads: two rows and their drafts are eight tokens, which a CPU reads in nearly the time of one."""
+    model, auto, asked = drafting(), GenerationConfig(), GenerationConfig(speculative=True)
+    assert [drafts(model, auto, at_once) for at_once in (1, 2, 3, 16)] == [True, True, False, False]
+    assert drafts(model, asked, 16)
+    [prompt, *others] = some_prompts(4)
+    settings = {"speculative": "auto", "batch_size": 16}
+    assert answered(model, [prompt], [9], **settings)[1] is not None
+    assert answered(model, [prompt, *others], [9] * 4, **settings)[1] is None
+    config, rows = GenerationConfig(), rows_of([prompt], [9])
+    assert decode(model, rows, STOP_IDS, config, at_once=4) is None, "one rank's part of four"
+
+
+def test_auto_goes_on_without_drafts_that_stand_too_seldom() -> None:
+    """And the greedy answers stay what they are."""
+    guessing, prompts, limits = drafting(noise=3.0), some_prompts(6), [40] * 6
+    assert cost_of_drafting(guessing) > 1
+    wanted = one_by_one(guessing, prompts, limits)
+    rows, tried = answered(guessing, prompts, limits, speculative="auto", batch_size=2)
+    assert_same_but_for_ties(guessing, prompts, rows, wanted)
+    _, asked = answered(guessing, prompts, limits, batch_size=2)
+    assert tried is not None
+    assert asked is not None
+    assert 64 <= tried.calls < 64 + 2 < asked.calls
+    good = drafting(noise=0.0)
+    _, stood = answered(good, prompts, limits, speculative="auto", batch_size=2)
+    _, all_of_them = answered(good, prompts, limits, batch_size=2)
+    assert stood is not None
+    assert all_of_them is not None
+    assert stood.calls == all_of_them.calls
+
+
+def test_drawn_answers_are_drafted_to_their_end() -> None:
+    """However drafts fare: another way to go on would draw other tokens."""
+    guessing, prompts, limits = drafting(noise=3.0), some_prompts(6), [40] * 6
+    settings = {"batch_size": 2, "temperature": 0.2}
+    rows, drawn = answered(guessing, prompts, limits, speculative="auto", **settings)
+    others, asked = answered(guessing, prompts, limits, speculative=True, **settings)
+    assert [row.answer for row in rows] == [row.answer for row in others]
+    assert drawn == asked
+    assert drawn is not None
+    assert drawn.calls > 64
+    assert drawn.tokens < cost_of_drafting(guessing) * drawn.calls
 
 
 def test_counts_of_ranks_and_of_earlier_runs_add_up() -> None:

@@ -77,7 +77,7 @@ def answer(
     ranks.barrier()  # the first rank has put the files in order
     try:
         rows = [_row(prompts[i], i, limits[i], tokenizer) for i in todo]
-        drafted = _decode_share(model, rows, stop_ids, config, seed, own)
+        drafted = _decode_share(model, rows, stop_ids, config, seed, own, min(config.batch_size, len(prompts)))
     finally:
         own.close()
     for part in ranks.gathered(own.answers):
@@ -91,7 +91,7 @@ def answer(
 
 
 def _decode_share(
-    model: nn.Module, rows: list[Row], stop_ids: list[int], config: GenerationConfig, seed: int, own: _Own
+    model: nn.Module, rows: list[Row], stop_ids: list[int], config: GenerationConfig, seed: int, own: _Own, at_once: int
 ) -> Drafted | None:
     """This rank's part of the rows: every so-manieth by length. Ranks that share the weights all answer everything, and
     only the first tells how drafts fared."""
@@ -103,7 +103,7 @@ def _decode_share(
         rows = by_length[ranks.rank() :: ranks.world_size()]
     if not rows:
         return None
-    drafted = decode(model, rows, stop_ids, config, seed, own.take)
+    drafted = decode(model, rows, stop_ids, config, seed, own.take, at_once)
     return drafted if ranks.is_main() or not is_sharded(model) else None
 
 
@@ -265,7 +265,8 @@ def _identity(
     settings |= {"stop_ids": stop_ids}
     if config.temperature > 0:
         settings["seed"] = seed
-        settings |= {"drafts": True} if drafts(model, config) else {}  # as likely as without, but not the same
+        at_once = min(config.batch_size, len(prompts))
+        settings |= {"drafts": True} if drafts(model, config, at_once) else {}  # as likely as without, but not the same
     about = {"generation": settings, "model": model_fingerprint(model)}
     return {
         **about,

@@ -17,7 +17,8 @@ class GenerationConfig(Section):
     max_new_tokens: Positive | None = None
     """The longest answer, in tokens; by default a little more than the longest target."""
     batch_size: Positive = 16
-    """Prompts answered at once. It changes no answer, but where two tokens are as good as equally likely."""
+    """Prompts answered at once. It changes no answer, but where two tokens are as good as equally likely; of a
+    multi-token model that draws tokens it decides whether `speculative: auto` drafts."""
     num_examples: Positive | None = None
     """Answer the first so many rows of `data.eval` only; by default all."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
@@ -33,7 +34,8 @@ class GenerationConfig(Section):
 
     speculative: bool | Literal["auto"] = "auto"
     """Draft tokens with the heads of a multi-token model and verify them in the same pass. Greedy answers stay what
-    they are, drawn ones are as likely as before; `auto` drafts where the model can, `true` insists."""
+    they are, drawn ones are as likely as before; `auto` drafts where the model can and so few prompts are answered at
+    once that it is faster, `true` insists."""
 
     @model_validator(mode="after")
     def _all_used(self) -> GenerationConfig:

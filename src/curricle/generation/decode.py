@@ -25,7 +25,7 @@ from .config import GenerationConfig
 from .decoder import Decoder, Finished
 from .exchange import Batch, by_exchange
 from .products import few_rows
-from .speculative import Drafted, DraftingBatch, no_drafts
+from .speculative import Drafted, DraftingBatch, cost_of_drafting, few_enough, no_drafts
 
 
 def decode(
@@ -35,11 +35,14 @@ def decode(
     config: GenerationConfig,
     seed: int = 0,
     finished: Finished = lambda row: None,
+    at_once: int | None = None,
 ) -> Drafted | None:
     """Answer every row; `finished` is called with each as soon as it is. The model's mode is left as it was. Returns
-    how many drafts stood, where the model drafted."""
+    how many drafts stood, where the model drafted. These rows may be a part of those by which it is decided whether it
+    does: `at_once` is then how many of all are answered at once."""
     decoder = Decoder(model, stop_ids, config, Choice(config, seed))
-    drafted = Drafted(bare(model).config.num_extra_heads) if drafts(model, config) else None
+    drafting = drafts(model, config, min(config.batch_size, len(rows)) if at_once is None else at_once)
+    drafted = Drafted(bare(model).config.num_extra_heads) if drafting else None
     was_training = model.training
     model.eval()
     try:
@@ -48,7 +51,7 @@ def decode(
             waiting = list(rows)
             while waiting := sorted((row for row in waiting if row.under_way), key=lambda row: -len(row.tokens)):
                 try:
-                    _answer(decoder, waiting, drafted)
+                    drafting = _answer(decoder, waiting, drafted if drafting else None)
                 except torch.OutOfMemoryError as error:
                     decoder.shrink(error, longest=len(waiting[0].tokens))
     finally:
@@ -56,23 +59,31 @@ def decode(
     return drafted
 
 
-def drafts(model: nn.Module, config: GenerationConfig) -> bool:
-    """Whether the model's heads draft, as the settings ask and as they can."""
+def drafts(model: nn.Module, config: GenerationConfig, at_once: int) -> bool:
+    """Whether the model's heads draft, as the settings ask and as they can; `auto` where so few rows are answered at
+    once that it pays."""
     if config.speculative is False or config.num_beams > 1:
         return False
     why = no_drafts(model)
     if why is not None and config.speculative is True:
         raise ModelError(f"generation.speculative is true, but {why}; set it to auto or false")
-    return why is None
+    return why is None and (config.speculative is True or few_enough(model, at_once))
 
 
-def _answer(decoder: Decoder, waiting: list[Row], drafted: Drafted | None) -> None:
+def _answer(decoder: Decoder, waiting: list[Row], drafted: Drafted | None) -> bool:
+    """To the end; or, and then False, up to where drafts are found to stand too seldom. Drawn answers are no longer the
+    same once drafting ends, so there it does not."""
+    config = decoder.config
     if drafted is not None:
-        by_exchange(DraftingBatch(decoder, drafted), waiting)
-    elif decoder.config.num_beams == 1 and can_exchange_rows(decoder.model):
+        judged = config.speculative == "auto" and config.temperature == 0
+        batch = DraftingBatch(decoder, drafted, cost_of_drafting(decoder.model) if judged else 0.0)
+        by_exchange(batch, waiting)
+        return not batch.ended
+    if config.num_beams == 1 and can_exchange_rows(decoder.model):
         by_exchange(Batch(decoder), waiting)
     else:
         _by_generate(decoder, waiting)
+    return False
 
 
 def _counting(finished: Finished, move: Callable[..., None] | None) -> Finished:

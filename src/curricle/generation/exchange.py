@@ -27,6 +27,8 @@ class Batch:
         self.rows: list[Row] = []
         self.held_bt = torch.zeros(0, 0, dtype=torch.bool)
         self.cache: DynamicCache | None = None
+        self.ended = False
+        """Whether another kind of batch is to go on with the rows that are not finished."""
 
     def new_cache(self) -> DynamicCache:
         return new_cache(self.decoder.model)
@@ -90,7 +92,7 @@ def _groups(rows: Sequence[Row]) -> Iterator[list[Row]]:
 def by_exchange(batch: Batch, waiting: list[Row]) -> None:
     """Answer all rows in this batch, which is empty."""
     decoder, waiting = batch.decoder, list(waiting)
-    while True:
+    while not batch.ended:
         live = sum(row.under_way for row in batch.rows)
         if not live and not waiting:
             return

@@ -26,11 +26,17 @@ from .cache import bare, can_exchange_rows, drafting_cache, stacked
 from .choice import Row
 from .decoder import Decoder
 from .exchange import Batch
+from .products import FEW
 from .verify import accepted, behind, drawn, matching
 
 _EMPTY = 0.25  # the share of columns beyond the longest row that may be lost before what is held moves together
 _CROPPED = (DynamicLayer, DynamicSlidingWindowLayer)
 _LENGTH_DEPENDENT = ("dynamic", "longrope")
+_CHEAP = {"cpu": FEW}
+_CHEAP_ELSEWHERE = 256
+"""Tokens of one pass up to which reading the weights sets its time, so that drafts cost little; beyond, arithmetic
+does, and a refused draft costs what a token costs."""
+_TRIED = 64  # calls after which it is judged whether drafts stand often enough
 
 
 @dataclass
@@ -101,11 +107,30 @@ def no_drafts(model: nn.Module) -> str | None:
     return None
 
 
+def few_enough(model: nn.Module, at_once: int) -> bool:
+    """Whether so many rows and their drafts are few enough tokens to be read in nearly the time of one."""
+    tokens = at_once * (1 + int(bare(model).config.num_extra_heads))
+    return tokens <= _CHEAP.get(next(model.parameters()).device.type, _CHEAP_ELSEWHERE)
+
+
+def cost_of_drafting(model: nn.Module) -> float:
+    """What a pass that verifies and drafts reads, against one of head 1 alone: the extra heads, and the output head
+    once more."""
+    inner = bare(model)
+    layers, extra, head = (
+        sum(each.numel() for each in part.parameters())
+        for part in (inner.model.layers, inner.extra_heads, inner.lm_head)
+    )
+    return (layers + extra + 2 * head) / (layers + head)
+
+
 class DraftingBatch(Batch):
     """Rows under way, each with the drafts of its next tokens but one: the next itself is known already."""
 
-    def __init__(self, decoder: Decoder, drafted: Drafted) -> None:
+    def __init__(self, decoder: Decoder, drafted: Drafted, cost: float = 0.0) -> None:
+        """It ends early where a call gives fewer tokens than `cost`."""
         super().__init__(decoder)
+        self.cost = cost
         self.drafted, self.num_drafts = drafted, drafted.num_drafts
         self.drafts: list[list[int]] = []
         self.q_bgv: Tensor | None = None  # what the drafts were drawn by, where tokens are drawn
@@ -134,6 +159,7 @@ class DraftingBatch(Batch):
         for row, run in zip(rows, runs, strict=True):
             if row.under_way:
                 self.drafted.count(run, self.decoder.give(row, run))
+        self.ended = self.drafted.calls >= _TRIED and self.drafted.tokens < self.cost * self.drafted.calls
 
     @torch.no_grad()
     def exchange(self, joining: list[Row]) -> None:
