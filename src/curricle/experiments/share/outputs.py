@@ -89,9 +89,7 @@ def _differences(place: Path, models: dict[str, Path], merged: Path) -> None:
     small = sum(file.stat().st_size for file in base.glob("*.safetensors")) <= LARGEST_NPY * 2**30 / 4
     difference(base, models, made, npy=small, max_npy=LARGEST_NPY, force=True)
     if not small:
-        say(
         say(f"{place}: no diff_*.npy: a dense array is above {LARGEST_NPY:g} GiB; `curricle diff --npy` writes it")
-        )
     for name in models:
         for file in sorted((made / name).glob(f"diff_{name}*")):
             where = "diff_stats" if file.name.endswith("_summary.json") else "diff_vectors"
