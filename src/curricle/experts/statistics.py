@@ -209,13 +209,13 @@ def _tails(difference: Difference, names: Sequence[str], whole: _Sums) -> tuple[
     sigma = math.sqrt(whole.second / whole.count) if whole.count else 0.0
     if sigma == 0:
         return 0, [0.0] * BINS
-    beyond, counts = 0, torch.zeros(BINS, dtype=torch.float64)
-    inside = REACH * (1 - 1e-9)
+    beyond, counts = 0, torch.zeros(BINS, dtype=torch.int64)
     for name in names:
         for strip in _strips(difference.dense(name)):
             scaled = (strip - whole.mean) / sigma
             beyond += int((scaled.abs() > 3).count_nonzero())
-            counts += torch.histc(scaled.clamp(-inside, inside), BINS, -REACH, REACH)
+            bins = ((scaled + REACH) * (BINS / (2 * REACH))).clamp(0, BINS - 1).long()
+            counts += torch.bincount(bins, minlength=BINS)
     return beyond, (counts / whole.count).tolist()
 
 
