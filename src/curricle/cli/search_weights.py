@@ -46,8 +46,8 @@ def search_weights(
     ] = None,
     test: Test = None,
     method: Annotated[
-        Literal["coordinate", "nelder-mead", "bayes", "grid"] | None,
-        typer.Option("--method", help="How weights are looked for; coordinate by default."),
+        Literal["bayes", "coordinate", "nelder-mead", "grid"] | None,
+        typer.Option("--method", help="How weights are looked for; bayes by default."),
     ] = None,
     budget: Annotated[int | None, typer.Option("--budget", metavar="N", help="Weights to try; 40 by default.")] = None,
     normalize: Annotated[
@@ -83,7 +83,7 @@ def search_weights(
       curricle search-weights models/base --expert law=runs/law --expert news=runs/news \\
         --data law=law-dev.jsonl --data news=news-dev.jsonl -o search
       curricle search-weights models/base --expert law=runs/law@0.6 --expert news=runs/news@0.4 \\
-        --data dev.jsonl --domain-field topic --method bayes --budget 60 --test test.jsonl -o search
+        --data dev.jsonl --domain-field topic --method coordinate --budget 60 --test test.jsonl -o search
 
     In Python: curricle.search_weights("models/base", ["law=runs/law"], ["law=law-dev.jsonl"], "search", budget=60)
     """

@@ -28,7 +28,7 @@ def searched(
 ) -> Found:
     model = model or support.model()
     differences = {"a": expert(model, 1), "b": expert(model, 2)}
-    config = SearchConfig(**{"budget": 14, **how})
+    config = SearchConfig(**{"method": "coordinate", "budget": 14, **how})
     return search_weights(model, differences, table, ROWS, config, folder, **(more or {}))
 
 

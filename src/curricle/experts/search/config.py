@@ -15,9 +15,9 @@ Normalize = Literal["none", "sum1"]
 class SearchConfig(Section):
     """The experts' weights, searched by the held-out loss of every domain."""
 
-    method: Literal["coordinate", "nelder-mead", "bayes", "grid"] = "coordinate"
-    """`coordinate`: one weight at a time, along a parabola; `nelder-mead`: a simplex that walks downhill; `bayes`: a
-    Gaussian process says where an improvement is likeliest; `grid`: as fine a grid as the budget allows."""
+    method: Literal["bayes", "coordinate", "nelder-mead", "grid"] = "bayes"
+    """`bayes`: a Gaussian process says where the largest improvement is expected; `coordinate`: one weight at a time,
+    along a parabola; `nelder-mead`: a simplex that walks downhill; `grid`: as fine a grid as the budget allows."""
     budget: Annotated[int, Field(ge=1)] = 40
     """Weights to try, with the starting points: the base, each expert alone, all alike, by tokens."""
     normalize: Normalize = "none"
