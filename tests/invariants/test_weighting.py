@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 import support
+from curricle.data.rows import Rows
 from curricle.losses import flatten, keep_mask, token_losses, weighted_loss
 from curricle.losses.flat import FlatTokens, last_of_documents
 from curricle.losses.future import futures
 from curricle.models.head import HeadTap, supervised_losses
+from curricle.models.likelihood import token_losses_of
 from curricle.weighting import Uniform, Weighting
 from curricle.weighting.reference_excess import ReferenceExcess
 from curricle.weighting.td_error import TDError, advantages, td_errors
@@ -284,3 +286,13 @@ def test_tokens_that_are_not_learned_are_not_counted() -> None:
     weights, _ = ReferenceExcess(ratio=0.6)(told)
     assert weights is not None
     assert weights.tolist() == pytest.approx([0, 0, 5 / 3, 5 / 3, 5 / 3])
+
+
+def test_a_reference_is_read_without_dropout_and_without_gradients() -> None:
+    reference, table = support.model(attention_dropout=0.5).train(), support.table(5)
+    noisy = reference(torch.tensor([[5, 6, 7, 8]])).logits
+    assert not torch.equal(noisy, reference(torch.tensor([[5, 6, 7, 8]])).logits), "in training there is dropout"
+    first, again = (token_losses_of(reference, table, Rows(32)).values for _ in range(2))
+    assert (first == again).all()
+    assert (first == token_losses_of(reference.eval(), table, Rows(32)).values).all()
+    assert all(parameter.grad is None for parameter in reference.parameters())
