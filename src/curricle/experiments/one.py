@@ -115,9 +115,19 @@ def model_size(model: Any, trainer: Any = None) -> dict[str, Any]:
         "num_heads": len(heads),
         "hidden": config.hidden_size,
         "vocab": config.vocab_size,
+        "recurrence": _recurrence(config),
         "head_learns": _learns(model.get_output_embeddings(), learning, config.hidden_size * config.vocab_size),
         "backward_from": _backward_from(trainer),
     }
+
+
+def _recurrence(config: Any) -> int | None:
+    """What a Mamba layer's recurrence takes for a token, forward; None for attention."""
+    if config.model_type == "mamba2":
+        return int(5 * config.num_heads * config.head_dim * config.state_size)
+    if config.model_type in ("mamba", "falcon_mamba"):
+        return int(9 * config.intermediate_size * config.state_size)
+    return None
 
 
 def _numel(weights: Iterable[Any]) -> int:

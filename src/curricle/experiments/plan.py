@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..planning.memory import MemoryEstimate, ModelShape, estimate_memory
+from ..planning.memory import MemoryEstimate, ModelShape, estimate_memory, mamba2_block, mamba_block
+from ..runtime.devices import rank_device
 from ..runtime.progress import counted
 from ..runtime.quiet import calm_libraries
 from ..runtime.ranks import world_size
@@ -146,10 +147,13 @@ def model_shape(material: Material) -> ModelShape:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from ..models.choose import refuse_running_state
     from ..models.loading import model_settings
 
     model_config = material.settings.model
     config = model_settings(model_config, material.tokenizer)
+    if material.settings.data.packing == "ordered":
+        refuse_running_state(config, rank_device(bool(material.settings.training.get("use_cpu"))))
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     total, head = model.num_parameters(), model.get_output_embeddings()
@@ -166,8 +170,6 @@ def model_shape(material: Material) -> ModelShape:
         from .generator import added_numbers
 
         added, trainable = added_numbers(model, material.settings.generator)
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return ModelShape(
         num_parameters=total,
         num_linear=linear,
@@ -176,9 +178,27 @@ def model_shape(material: Material) -> ModelShape:
         num_layers=config.num_hidden_layers,
         hidden=config.hidden_size,
         intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
-        kv_width=heads * head_dim,
+        kv_width=_kv_width(config),
         vocab=config.vocab_size,
+        block_per_token=_block_per_token(config),
     )
+
+
+def _kv_width(config: Any) -> int:
+    num_heads = getattr(config, "num_attention_heads", None)
+    if num_heads is None:  # a model without attention
+        return 0
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // num_heads
+    return int((getattr(config, "num_key_value_heads", None) or num_heads) * head_dim)
+
+
+def _block_per_token(config: Any) -> int:
+    if config.model_type in ("mamba", "falcon_mamba"):
+        return mamba_block(config.hidden_size, config.intermediate_size, config.state_size)
+    if config.model_type == "mamba2":
+        inner = config.num_heads * config.head_dim
+        return mamba2_block(inner, config.state_size, config.num_heads, config.chunk_size)
+    return 0
 
 
 def _memory_row(memory: MemoryEstimate, size: int) -> dict[str, float]:

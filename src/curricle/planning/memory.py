@@ -6,6 +6,12 @@ k key/value width):
     norm in h, norm out h, queries h, keys k, values k, attention out h, residual h, norm out h,
     gate f, up f, activated f, product f                                          = 6h + 2k + 4f
 
+Of a Mamba block (e inner width, n state, H heads, l chunk), as transformers' own implementation keeps it, counted on
+models of many shapes to within 5%; the kernels of mamba-ssm keep far less:
+
+    mamba     three tensors of e n, nine of e, the residual's three of h                  = 3en + 9e + 3h + 2n
+    mamba2    the chunk's scores, B and C of each head, states of chunks, the rest        = 7Hl/2 + 3Hn + 4en/l + 14e
+
 Frozen weights in 4 bits (nf4 with doubly quantized scales, one to 64 weights) are those of the linear layers but the
 head; the rest is then held in fp32. FSDP gives each rank its share of weights, gradients and optimizer state, and
 leaves activations and logits whole; the layer it has gathered for the moment is not counted.
@@ -39,6 +45,18 @@ class ModelShape:
     intermediate: int
     kv_width: int
     vocab: int
+    block_per_token: int = 0
+    """Elements that a block keeps of each token; 0 where it is Llama-shaped."""
+
+
+def mamba_block(hidden: int, inner: int, state: int) -> int:
+    """Elements that a block of mamba keeps of each token."""
+    return 3 * inner * state + 9 * inner + 3 * hidden + 2 * state
+
+
+def mamba2_block(inner: int, state: int, heads: int, chunk: int) -> int:
+    """The same of mamba2, in rows of whole chunks."""
+    return 7 * heads * chunk // 2 + 3 * heads * state + 4 * inner * state // chunk + 14 * inner
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,7 @@ def estimate_memory(
     checkpointed: bool = False,
 ) -> MemoryEstimate:
     """Adam keeps two fp32 moments of each trainable parameter; gradients have the dtype of their parameter."""
-    per_token = 6 * shape.hidden + 2 * shape.kv_width + 4 * shape.intermediate
+    per_token = shape.block_per_token or 6 * shape.hidden + 2 * shape.kv_width + 4 * shape.intermediate
     kept = shape.hidden * shape.num_layers + per_token if checkpointed else per_token * shape.num_layers
     num_nf4 = shape.num_linear if nf4 else 0
     rest_bytes = 4 if nf4 else weight_bytes

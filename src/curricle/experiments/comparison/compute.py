@@ -4,6 +4,7 @@
     M' those of them that learn                               gradients of weights 2 M'
     H V  the output head, at answer tokens only               4 H V, and 2 H V more where it learns; for each head
     attention in a document of T tokens                       12 L H T, halved, as nothing looks ahead
+    in its place, Mamba's recurrence over E x N numbers       9 E N a layer forward, 5 E N in Mamba-2; twice more back
 
 so a full training is the usual 6 M a token, and LoRA on a frozen base about 4 M. Heads that no step runs are no part of
 M. Where only a critic learns, nothing goes backward above its head, nor below it where the trunk is frozen. A
@@ -43,8 +44,10 @@ def _body(size: dict[str, Any], length: float) -> float:
     learning = size.get("num_trainable_body", body if _whole(size) else min(size["num_trainable"], body))
     ways = 1 if size.get("backward_from") == "nowhere" else 2
     layers = size["num_layers"] + size.get("num_heads", 1) - 1  # each further head has one of its own
-    attention = (2 if ways == 1 else 6) * layers * size["hidden"] * length
-    return float(2 * ways * body + 2 * learning + attention)
+    mixing = size.get("recurrence")  # of a token in a layer, forward; None where there is attention
+    if mixing is None:
+        mixing = 2 * size["hidden"] * length
+    return float(2 * ways * body + 2 * learning + (1 if ways == 1 else 3) * layers * mixing)
 
 
 def _heads(size: dict[str, Any]) -> float:
