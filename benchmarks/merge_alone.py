@@ -16,9 +16,15 @@ from pathlib import Path
 
 
 def ours() -> Callable[[Path, Path], object]:
+    """The inputs' hashes, which go into the card, are worked out anew each time, as in a process of its own."""
     from curricle.experts.merging import merge_config
+    from curricle.models import identity
 
-    return merge_config
+    def run(config: Path, out: Path) -> None:
+        identity._hash.cache_clear()
+        merge_config(config, out)
+
+    return run
 
 
 def mergekit() -> Callable[[Path, Path], object]:

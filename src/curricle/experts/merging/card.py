@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,24 @@ COPIED = (
 """Files of the base that go with its weights."""
 
 
-def describe(plan: Plan, digests: dict[str, str]) -> dict[str, Any]:
+@contextmanager
+def fingerprints(plan: Plan) -> Iterator[Callable[[], list[str | None]]]:
+    """Of the base and each expert, worked out beside whatever else is done meanwhile; called, they are waited for."""
+    pool = ThreadPoolExecutor(torch.get_num_threads())
+    try:
+        works: list[Callable[[], str | None]] = [
+            plan.base.fingerprint,
+            *(expert.fingerprint for expert in plan.experts),
+        ]
+        found = [pool.submit(work) for work in works]
+        yield lambda: [one.result() for one in found]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def describe(plan: Plan, digests: dict[str, str], prints: list[str | None]) -> dict[str, Any]:
     """`merge.json`: what was asked, what it was made of, and what came out."""
-    with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
-        base, *experts = pool.map(lambda held: held.fingerprint(), [plan.base, *plan.experts])
+    base, *experts = prints
     sources = {
         expert.name: {"path": str(expert.folder), "fingerprint": found}
         for expert, found in zip(plan.experts, experts, strict=True)

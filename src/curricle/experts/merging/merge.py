@@ -88,7 +88,7 @@ def check_out(out: Path, inputs: list[str | Path], force: bool) -> None:
 
 def carry_out(plan: Plan, out: Path) -> Merged:
     """Everything into a hidden folder beside `out`, which takes its name at the end."""
-    from .card import describe, write_beside
+    from .card import describe, fingerprints, write_beside
     from .stream import peak_bytes, write_shards
 
     scratch = out.parent / f".{out.name}.merging"
@@ -100,12 +100,12 @@ def carry_out(plan: Plan, out: Path) -> Merged:
             "of memory beside the libraries"
         )
         try:
-            with bar("merging", plan.num_bytes) as move:
+            with fingerprints(plan) as prints, bar("merging", plan.num_bytes) as move:
                 digests = write_shards(plan, scratch, None if move is None else lambda done: move(advance=done))
+                about = describe(plan, digests, prints())
         except ModelError:
             shutil.rmtree(scratch)  # the same again would end the same way
             raise
-        about = describe(plan, digests)
         write_beside(plan, about, scratch)
         write_json(scratch / "merge.json", about)
         _take_name(scratch, out)
