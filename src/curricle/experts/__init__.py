@@ -11,4 +11,5 @@ naming.py       NAME=PATH@WEIGHT
 merging/        base + sum of weight times difference, streamed into a new model
 search/         which weights, by the held-out loss of every domain
 adapter.py      one adapter out of several weighted ones
+proof.py        a merged model against its base with the experts beside it
 """
