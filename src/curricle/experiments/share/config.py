@@ -77,9 +77,16 @@ class DomainConfig(Section):
     """What its expert changes of the base, as an arm does: {training: {learning_rate: 1.0e-4}}."""
 
 
+def _written_out(given: Any) -> Any:
+    """A domain that is a file alone has these rows to train on."""
+    if not isinstance(given, dict):
+        return given
+    return {name: one if isinstance(one, dict | DomainConfig) else {"train": one} for name, one in given.items()}
+
+
 Domains = Annotated[
     dict[str, DomainConfig],
-    BeforeValidator(lambda given: {k: v if isinstance(v, dict) else {"train": v} for k, v in given.items()}),
+    BeforeValidator(_written_out, json_schema_input_type=dict[str, str | list[str | Source] | DomainConfig]),
 ]
 
 
