@@ -18,6 +18,15 @@ Rank = Annotated[
 ]
 
 
+Prove = Annotated[
+    bool | None,
+    typer.Option(
+        "--prove/--no-prove",
+        help="Compare logits with base and experts before the model takes its name; when not given, of adapters.",
+    ),
+]
+
+
 def merge(
     config: Annotated[
         Path | None, typer.Argument(metavar="[CONFIG]", help="A mergekit YAML file, in place of --base and --expert.")
@@ -54,6 +63,7 @@ def merge(
         Literal["nearest", "stochastic"],
         typer.Option("--rounding", help="To the nearest number, or up and down at random in proportion."),
     ] = "nearest",
+    prove: Prove = None,
     as_adapter: AsAdapter = False,
     rank: Rank = None,
     seed: Annotated[int, typer.Option("--seed", help="Of stochastic rounding and of what dare drops.")] = 0,
@@ -84,6 +94,8 @@ def merge(
     own: dict[str, Any] = {"base": base, "expert": expert, "method": method, "normalize": normalize}
     thinned: dict[str, Any] = {"density": density, "scale": scale, "dtype": dtype}
     asked = {key: value for key, value in {**own, **thinned}.items() if value is not None}
+    if prove is not None and (as_adapter or config is not None):
+        raise RecipeError("--prove and --no-prove are for --base and --expert without --as-adapter; leave it out")
     if as_adapter or rank is not None:
         _of_adapters(config, output, asked, as_adapter, rank, force)
         return
@@ -91,7 +103,7 @@ def merge(
         _of_config(config, output, asked, MergeSettings(**files), force)
         return
     numbers = {key: asked.pop(key) for key in thinned if key in asked}
-    _of_flags(output, asked, MergeSettings(**numbers, **files), force)
+    _of_flags(output, asked, MergeSettings(**numbers, **files), prove, force)
 
 
 def _of_config(config: Path, output: Path, asked: dict[str, Any], settings: Any, force: bool) -> None:
@@ -124,7 +136,7 @@ def _of_adapters(
     show(merge_adapters(asked["base"], paths, weights, output, rank=rank, normalize=normalize, force=force))
 
 
-def _of_flags(output: Path, asked: dict[str, Any], settings: Any, force: bool) -> None:
+def _of_flags(output: Path, asked: dict[str, Any], settings: Any, prove: bool | None, force: bool) -> None:
     from ..experts.merging.merge import merge
     from ..experts.naming import read_experts
 
@@ -133,7 +145,8 @@ def _of_flags(output: Path, asked: dict[str, Any], settings: Any, force: bool) -
     experts = read_experts(asked.pop("expert"))
     paths: dict[str, Any] = {one.name: one.path for one in experts}
     weights = {one.name: one.weight for one in experts if one.weight is not None}
-    show(merge(asked.pop("base"), paths, output, weights=weights, settings=settings, force=force, **asked))
+    how = {"weights": weights, "settings": settings, "prove": prove, "force": force}
+    show(merge(asked.pop("base"), paths, output, **how, **asked))
 
 
 def _bytes(text: str) -> int:

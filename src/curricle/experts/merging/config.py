@@ -88,6 +88,12 @@ def weights_of(
     return asked
 
 
+def effective(weights: Mapping[str, float], normalize: str, scale: float) -> dict[str, float]:
+    """What each difference is multiplied by in the end."""
+    total = math.fsum(weights.values()) if normalize == "sum1" else 1.0
+    return {name: scale * weight / total for name, weight in weights.items()}
+
+
 def check_names(given: Mapping[str, float], experts: list[str], what: str) -> None:
     """Neither more nor fewer than the experts."""
     for name in given:

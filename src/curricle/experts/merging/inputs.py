@@ -44,6 +44,8 @@ class Expert:
     read: Callable[[str], Operand]
     num_bytes: int
     """How much there is to read."""
+    low_rank: bool = False
+    """Whether all that it changed is factors."""
 
     def operand(self, name: str) -> Operand:
         return self.read(name) if name in self.names else None
@@ -68,12 +70,12 @@ def open_expert(name: str, path: str | Path | Difference, base: Checkpoint) -> E
     """
     if isinstance(path, Difference):
         path.check_base(base)
-        return Expert(name, base.folder, frozenset(path.names), path.part, _bytes_of(path))
+        return _of_difference(name, base.folder, path)
     difference = read_difference(path, base, name)
     folder = _beside_base(Path(path).expanduser())
     if folder is not None:
         check_tokenizer(name, folder, base.folder)
-        return Expert(name, folder, frozenset(difference.names), difference.part, _bytes_of(difference))
+        return _of_difference(name, folder, difference)
     checkpoint = Checkpoint(path)
     check_settings(name, checkpoint, base)
     check_tokenizer(name, checkpoint.folder, base.folder)
@@ -83,6 +85,11 @@ def open_expert(name: str, path: str | Path | Difference, base: Checkpoint) -> E
 def base_as_expert(name: str, base: Checkpoint) -> Expert:
     """The base itself as one of the models of a mean."""
     return _whole(name, base)
+
+
+def _of_difference(name: str, folder: Path, difference: Difference) -> Expert:
+    low_rank = all(difference.rank(key) is not None for key in difference.names)
+    return Expert(name, folder, frozenset(difference.names), difference.part, _bytes_of(difference), low_rank)
 
 
 def _whole(name: str, checkpoint: Checkpoint) -> Expert:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from ...errors import ModelError, RunError
 from ...runtime.files import disk_error, write_json
 from ...runtime.progress import bar, counted, say
 from ...runtime.rundir import LOCK, hold
-from .config import MergeSettings, Method, Normalize, densities_of, weights_of
+from .config import MergeSettings, Method, Normalize, densities_of, effective, weights_of
 
 if TYPE_CHECKING:
     from ..difference import Difference
@@ -45,22 +46,40 @@ def merge(
     method: Method = "linear",
     normalize: Normalize = "none",
     settings: MergeSettings | None = None,
+    prove: bool | None = None,
     force: bool = False,
 ) -> Merged:
     """Write base + sum of weight * (expert - base) to `out`.
 
     An expert is a difference folder, an adapter, a full checkpoint of the base's shape or a run that holds one of the
     last two. `normalize: none` leaves the weights as they are (DEM), `sum1` divides them by their sum (a mean of the
-    experts). An interrupted merge is gone on with by the same call.
+    experts). An interrupted merge is gone on with by the same call. Before the folder takes its name, `prove` compares
+    the model's logits with those of the base with the experts beside it; by default where experts are adapters, their
+    sum is linear and memory suffices.
     """
     from .prepare import plan_of
+    from .proved import is_proved
 
     settings = settings or MergeSettings()
     names = list(experts)
     asked = weights_of(weights, method, normalize, names)
     densities = densities_of(settings, method, names)
     check_out(Path(out), [base, *(path for path in experts.values() if isinstance(path, str | Path))], force)
-    return carry_out(plan_of(base, experts, asked, densities, method, normalize, settings), Path(out))
+    plan = plan_of(base, experts, asked, densities, method, normalize, settings)
+    proof = None
+    if is_proved(plan, prove):
+        multipliers = effective(dict(zip(names, asked, strict=True)), normalize, settings.scale)
+        proof = partial(_prove, plan.base.folder, experts, multipliers)
+    return carry_out(plan, Path(out), proof)
+
+
+def _prove(base: Path, experts: Mapping[str, Any], multipliers: dict[str, float], merged: Path) -> dict[str, Any]:
+    """For `merge.json`; a model that is not what was asked for is a ModelError."""
+    from ..proof import prove_merge
+
+    proof = prove_merge(merged, base, experts, multipliers)
+    say(str(proof))
+    return asdict(proof)
 
 
 def merge_config(
@@ -86,8 +105,8 @@ def check_out(out: Path, inputs: list[str | Path], force: bool) -> None:
         raise RunError(f"{out} is not empty; give another folder, or --force to replace it")
 
 
-def carry_out(plan: Plan, out: Path) -> Merged:
-    """Everything into a hidden folder beside `out`, which takes its name at the end."""
+def carry_out(plan: Plan, out: Path, proof: Callable[[Path], dict[str, Any]] | None = None) -> Merged:
+    """Everything into a hidden folder beside `out`, which takes its name at the end, when the proof holds."""
     from .card import describe, fingerprints, write_beside
     from .stream import peak_bytes, write_shards
 
@@ -103,10 +122,12 @@ def carry_out(plan: Plan, out: Path) -> Merged:
             with fingerprints(plan) as prints, bar("merging", plan.num_bytes) as move:
                 digests = write_shards(plan, scratch, None if move is None else lambda done: move(advance=done))
                 about = describe(plan, digests, prints())
+            write_beside(plan, about, scratch)
+            if proof is not None:
+                about["proof"] = proof(scratch)
         except ModelError:
             shutil.rmtree(scratch)  # the same again would end the same way
             raise
-        write_beside(plan, about, scratch)
         write_json(scratch / "merge.json", about)
         _take_name(scratch, out)
     return Merged(out, len(plan.base.names), plan.num_bytes, about)
