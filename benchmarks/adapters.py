@@ -67,7 +67,7 @@ def error_of_peft(model: Any, made: str) -> float:
 
 def error_of_ours(folder: Path, out: Path) -> float:
     from curricle.experts.checkpoint import Checkpoint
-    from curricle.experts.difference import read_difference
+    from curricle.experts.reading import read_difference
 
     base = Checkpoint(folder / "base")
     experts, made = [read_difference(folder / name, base, name) for name in NAMES], read_difference(out, base, "made")

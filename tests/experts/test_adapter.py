@@ -11,7 +11,8 @@ import torch
 from curricle.errors import ModelError, RecipeError, RunError
 from curricle.experts.adapter import Sum, best, merge_adapters, stacked
 from curricle.experts.checkpoint import Checkpoint
-from curricle.experts.difference import Factors, read_difference
+from curricle.experts.difference import Factors
+from curricle.experts.reading import read_difference
 from curricle.runtime.files import read_json
 from curricle.runtime.quiet import calm_libraries
 from experts.made import adapter, base, merged, moved

@@ -13,7 +13,8 @@ import torch
 from curricle.errors import ModelError
 from curricle.experts import difference as module
 from curricle.experts.checkpoint import Checkpoint
-from curricle.experts.difference import Factors, inner, norm, read_difference
+from curricle.experts.difference import Factors, inner, norm
+from curricle.experts.reading import read_difference
 from experts.made import adapter, base, edit, moved
 
 

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from curricle.errors import ModelError, RecipeError
 from curricle.experts import files
 from curricle.experts.checkpoint import Checkpoint
-from curricle.experts.difference import Difference, Factors, read_difference
+from curricle.experts.difference import Difference, Factors
 from curricle.experts.making import Normalize, difference
+from curricle.experts.reading import read_difference
 from experts.made import adapter, base, edit, moved
 
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from curricle.errors import ModelError
 from curricle.experts.checkpoint import Checkpoint
-from curricle.experts.difference import Factors, read_difference
+from curricle.experts.difference import Factors
+from curricle.experts.reading import read_difference
 from experts.made import adapter, base, merged
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT has much to say about embeddings

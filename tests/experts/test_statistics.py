@@ -12,7 +12,8 @@ from scipy import stats
 
 from curricle.experts import statistics as module
 from curricle.experts.checkpoint import Checkpoint
-from curricle.experts.difference import Difference, Lazy, read_difference
+from curricle.experts.difference import Difference, Lazy
+from curricle.experts.reading import read_difference
 from curricle.experts.statistics import BINS, Summary, base_norms, cosines, layer_of, summarize
 from experts.made import adapter, base, moved
 

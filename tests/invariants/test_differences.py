@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from curricle.errors import ModelError
 from curricle.experts.checkpoint import Checkpoint
-from curricle.experts.difference import Difference, read_difference
+from curricle.experts.difference import Difference
 from curricle.experts.making import difference
+from curricle.experts.reading import read_difference
 from curricle.experts.statistics import cosines
 from experts.made import SHAPES, adapter, base, edit, moved
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from curricle.experts.checkpoint import Checkpoint
-from curricle.experts.difference import read_difference
 from curricle.experts.merging import MergeSettings, merge
+from curricle.experts.reading import read_difference
 from curricle.runtime.quiet import calm_libraries
 from experts import made
 

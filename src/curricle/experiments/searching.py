@@ -75,7 +75,7 @@ def _searched(
     output: Path,
 ) -> Found:
     from ..experts.checkpoint import Checkpoint
-    from ..experts.difference import read_difference
+    from ..experts.reading import read_difference
     from ..experts.search.search import search_weights as search
     from .assemble import load_saved
     from .material import half_of, rows_of

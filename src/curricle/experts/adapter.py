@@ -27,11 +27,12 @@ from ..errors import ModelError, RecipeError
 from ..runtime.files import atomic_folder, write_json
 from ..runtime.progress import counted, say
 from .checkpoint import EMBEDDINGS, Checkpoint
-from .difference import Difference, Factors, read_difference
+from .difference import Difference, Factors
 from .merging.card import COPIED
 from .merging.config import Normalize, weights_of
 from .merging.merge import check_out
 from .peft_files import BASE, CONFIG, FILES
+from .reading import read_difference
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,10 +11,11 @@ from typing import Any, Literal
 from ..errors import ModelError, RecipeError
 from ..runtime.files import atomic_folder, write_json, write_text
 from .checkpoint import Checkpoint
-from .difference import Difference, learned, read_difference
+from .difference import Difference, learned
 from .files import TOGETHER, npy_bytes, write_difference
 from .naming import Named, read_experts
 from .picture import draw_summary, draw_together
+from .reading import read_difference
 from .statistics import Summary, base_norms, cosines, summarize
 
 NPY_GIB = 1.0

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from .checkpoint import Checkpoint
-from .difference import Difference, Factors, read_difference
+from .difference import Difference, Factors
+from .reading import read_difference
 
 if TYPE_CHECKING:
     import torch

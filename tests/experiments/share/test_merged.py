@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from curricle.errors import CurricleError
 from curricle.experiments.run import run
 from curricle.experts.checkpoint import Checkpoint
-from curricle.experts.difference import read_difference
+from curricle.experts.reading import read_difference
 
 SHAPE = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 RECIPE: dict[str, Any] = {
@@ -80,7 +80,9 @@ def test_an_experiment_ends_in_a_merged_model_and_the_sources_files(tmp_path: Pa
 def test_a_further_domain_trains_one_expert(tmp_path: Path) -> None:
     def settings(domains: dict[str, str]) -> dict[str, Any]:
         asked = recipe(domains, controls=[], merge={"weights": "uniform", "num_prompts": 0})
-        return asked | {"model": {**asked["model"], "vocabulary": "toy:domain-records#60"}}  # as a model of one's own has one
+        return asked | {
+            "model": {**asked["model"], "vocabulary": "toy:domain-records#60"}
+        }  # as a model of one's own has one
 
     run(settings(DOMAINS))
     folder = tmp_path / "runs" / "share"

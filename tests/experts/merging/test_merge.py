@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 
 from curricle.errors import CurricleError, ModelError, RecipeError, RunError
 from curricle.experts.checkpoint import Checkpoint
-from curricle.experts.difference import read_difference
 from curricle.experts.merging import MergeSettings, merge
 from curricle.experts.merging.config import densities_of, weights_of
 from curricle.experts.merging.prepare import plan_of
 from curricle.experts.merging.stream import PIECE, peak_bytes, write_shards
+from curricle.experts.reading import read_difference
 from curricle.runtime.files import read_json, sha256_file
 from curricle.runtime.quiet import calm_libraries
 from experts import made

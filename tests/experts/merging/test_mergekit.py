@@ -11,10 +11,10 @@ import yaml
 from safetensors.torch import load_file
 
 from curricle.errors import RecipeError
-from curricle.experts.difference import read_difference
 from curricle.experts.merging import MergeSettings, merge, merge_config
 from curricle.experts.merging.mergekit import plan_of_config, read_config
 from curricle.experts.merging.methods import drop
+from curricle.experts.reading import read_difference
 from curricle.runtime.files import read_json
 from curricle.runtime.seeds import derive_seed
 from experts import made

@@ -12,8 +12,8 @@ from ...data.sources import read_examples
 from ...data.table import TokenTable
 from ...errors import RunError
 from ...experts.checkpoint import Checkpoint
-from ...experts.difference import read_difference
 from ...experts.merging import MergeSettings, merge
+from ...experts.reading import read_difference
 from ...models.config import ModelConfig
 from ...models.loading import weights_folder
 from ...runtime.devices import computing

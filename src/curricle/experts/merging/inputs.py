@@ -17,9 +17,10 @@ from ...models.identity import weights_fingerprint
 from ...runtime.files import read_json, sha256_file
 from ...runtime.progress import say
 from ..checkpoint import Checkpoint
-from ..difference import Difference, Factors, learned, read_difference
+from ..difference import Difference, Factors, learned
 from ..files import NAME as DIFFERENCE_FILE
 from ..peft_files import CONFIG as ADAPTER_FILE
+from ..reading import read_difference
 from .layout import can_hold
 
 

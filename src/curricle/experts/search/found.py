@@ -1,19 +1,14 @@
-"""What a search found: the weights, the losses that led to them, and the files that say so."""
+"""What a search found: the weights, and the losses that led to them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from ...runtime.files import write_json, write_text
-from ...runtime.ranks import is_main
 from .config import SearchConfig
 from .evaluations import Evaluation
-from .pareto import as_dict, costs, front
-
-WEIGHTS, SURFACE, PARETO = "weights.json", "surface.svg", "pareto.json"
+from .pareto import costs, front
 
 
 def weights_in_words(weights: Mapping[str, float]) -> str:
@@ -73,39 +68,3 @@ class Found:
         how = f"{self.config.method}, normalize {self.config.normalize}, {self.evaluations} evaluations: {self.ended}"
         lines = [*table, f"weights: {weights_in_words(self.weights)} ({how})", *self.conflicts]
         return "\n".join([*lines, *([str(self.folder)] if self.folder else [])])
-
-
-def write_found(found: Found, folder: Path, tokens: Mapping[str, int]) -> Found:
-    """Write what was found; the same again for the same search."""
-    from .surface import draw_surface
-
-    found = Found(**{**vars(found), "folder": folder})
-    if is_main():
-        write_json(folder / WEIGHTS, _as_dict(found, tokens))
-        write_text(folder / SURFACE, draw_surface(found))
-        if conflicts := found.conflicts:
-            write_json(folder / PARETO, as_dict(found.front, conflicts))
-        else:
-            (folder / PARETO).unlink(missing_ok=True)
-    return found
-
-
-def _as_dict(found: Found, tokens: Mapping[str, int]) -> dict[str, Any]:
-    config = found.config
-    every = {**found.references, "best": found.best}
-    return {
-        "weights": found.weights,
-        "normalize": config.normalize,
-        "method": config.method,
-        "objective": config.objective,
-        "settings": config.model_dump(mode="json"),
-        "score": {name: one.score for name, one in every.items()},
-        "losses": {name: one.losses for name, one in every.items()},
-        "starting_points": {name: one.weights for name, one in found.references.items()},
-        "budget": config.budget,
-        "used": found.evaluations,
-        "passes": found.passes,
-        "ended": found.ended,
-        "tokens": dict(tokens),
-        "conflicts": found.conflicts,
-    }

@@ -17,9 +17,10 @@ from ...runtime.progress import say
 from ...runtime.rundir import hold
 from .config import SearchConfig
 from .evaluations import DIGITS, Evaluation, Evaluations, On
-from .found import Found, weights_in_words, write_found
+from .found import Found, weights_in_words
 from .methods import Ask, Known, Point, Space, Spent, coordinate, grid, grid_needs, nelder_mead
 from .objective import HeldOut, check_rows, score_of
+from .writing import write_found
 
 if TYPE_CHECKING:
     from ..difference import Difference
