@@ -92,3 +92,15 @@ def test_killed_and_gone_on_with(whole: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "runs" / "dem-toy" / "merged" / "seed-0" / "results.json").exists()
     go(tmp_path)
     assert figures(tmp_path) == figures(whole)
+
+
+def test_two_processes_merge_the_same_experts(tmp_path: Path) -> None:
+    ranks = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
+    asked = [*ranks, *command("--arms", "merged")[1:]]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(asked, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = tmp_path / "runs" / "dem-toy"
+    weights = json.loads((run / "merged" / "seed-0" / "search" / "weights.json").read_text())["weights"]
+    assert json.loads((run / "merged" / "seed-0" / "results.json").read_text())["weights"] == weights
+    assert (run / "experts" / "seed-0" / "merged_model" / "model.safetensors").is_file()

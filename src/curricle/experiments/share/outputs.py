@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ...runtime.files import atomic_file, read_json
 from ...runtime.logs import JsonLog
 from ...runtime.progress import say
+from ...runtime.ranks import world_size
 from ..chain import model_folder
 from ..results import Result
 
@@ -108,6 +109,9 @@ def _prompts(folder: Path, experts: Sequence[str], seed: int, first: Arm, arms: 
     config = first.settings.merge
     assert config is not None
     if config.num_prompts == 0 or (folder / "eval_prompt_comparison.md").exists():
+        return
+    if world_size() > 1:  # one process is here, and answers are made by all together
+        say(f"{folder}: no comparison of prompts by several processes; `curricle prompts compare` writes it")
         return
     untouched = [arm.name for arm in arms if arm.settings.trainer == "none" and arm.settings.merge is None]
     compare_prompts(
