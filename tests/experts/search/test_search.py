@@ -198,8 +198,8 @@ def without_domain(name: str) -> TokenTable:
 @pytest.mark.parametrize(
     ("kind", "line", "change"),
     [
-        (RecipeError, "a budget of 4 evaluations, and its starting points take 5", {"budget": 4}),
-        (RecipeError, "a grid over 2 experts takes 9 evaluations at least", {"budget": 8, "method": "grid"}),
+        (RecipeError, "a budget of 3 evaluations, and its starting points take 4", {"budget": 3}),
+        (RecipeError, "a grid over 2 experts takes 8 evaluations at least", {"budget": 7, "method": "grid"}),
         (RecipeError, r"shares name the domain `c`, which has no row", {"objective": "shares", "shares": {"c": 1}}),
         (DataError, "the domain `a` has no validation row", {"table": without_domain("a")}),
         (DataError, r"6 of 12 validation rows are test rows too \(first: id", {"more": {"test": without_domain("b")}}),

@@ -11,15 +11,17 @@ import numpy as np
 
 from ...data.rows import Rows
 from ...data.table import TokenTable
-from ...errors import DataError, ModelError, RecipeError
+from ...errors import DataError, ModelError
 from ...runtime.fingerprint import fingerprint
 from ...runtime.progress import say
 from ...runtime.rundir import hold
 from .config import SearchConfig
 from .evaluations import DIGITS, Evaluation, Evaluations, On
 from .found import Found, weights_in_words
-from .methods import Ask, Known, Point, Space, Spent, coordinate, grid, grid_needs, nelder_mead
+from .methods import Ask, Known, Point, Space, Spent, coordinate, grid, nelder_mead
 from .objective import HeldOut, check_rows, score_of
+from .starts import BASE, starting_points
+from .starts import key as key_of
 from .writing import write_found
 
 if TYPE_CHECKING:
@@ -29,9 +31,6 @@ Method = Callable[[Known, Ask, Space, int, int], None]
 
 FINALISTS = 3
 """Of a search on the first rows: how many of its best weights are measured on all rows."""
-
-BASE, UNIFORM, BY_TOKENS = "base", "uniform", "by tokens"
-"""Names of starting points; those of one expert alone are called after it."""
 
 
 def search_weights(
@@ -62,7 +61,7 @@ def search_weights(
     held = HeldOut(table, rows, batch_size)
     check_rows(held, list(differences), config, test)
     check_bases(differences, base)
-    points = starting_points(list(differences), held, config, starts or {})
+    points = starting_points(list(differences), held.tokens, config, starts or {})
     with hold(folder) as place, Mixture(model, differences) as mixture, HeadTap(model) as tap:
         on_rows: dict[On, HeldOut] = {"all": held}
         if config.first_rows is not None:
@@ -80,48 +79,6 @@ def search_weights(
         finally:
             evaluations.close()
         return write_found(found, place, held.tokens)
-
-
-def starting_points(
-    experts: Sequence[str], held: HeldOut, config: SearchConfig, given: Mapping[str, Mapping[str, float]]
-) -> dict[str, dict[str, float]]:
-    """The base, all alike, each expert alone, by the tokens of the experts' domains, and whatever was given."""
-    points = {BASE: dict.fromkeys(experts, 0.0), UNIFORM: dict.fromkeys(experts, 1 / len(experts))}
-    points |= {name: {**points[BASE], name: 1.0} for name in experts}
-    if all(name in held.tokens for name in experts):
-        total = sum(held.tokens[name] for name in experts)
-        points[BY_TOKENS] = {name: held.tokens[name] / total for name in experts}
-    for name, weights in given.items():
-        _check_named(weights, experts)
-        points[name] = {**points[BASE], **_applied(weights, config)}
-    different = {tuple(point.values()): point for point in points.values()}
-    if config.budget < len(different):
-        raise RecipeError(
-            f"the search has a budget of {config.budget} evaluations, and its starting points take {len(different)} "
-            f"({', '.join(points)}); give it more"
-        )
-    if config.method == "grid":
-        needs = grid_needs(len(experts), config.normalize == "sum1") + len(different)
-        if config.budget < needs:
-            raise RecipeError(
-                f"a grid over {len(experts)} experts takes {needs} evaluations at least, with the starting points, and "
-                f"the budget is {config.budget}; give it more, or take another method"
-            )
-    return points
-
-
-def _applied(weights: Mapping[str, float], config: SearchConfig) -> dict[str, float]:
-    from .mixture import weights_to_apply
-
-    return weights_to_apply(weights, config.normalize)
-
-
-def _check_named(weights: Mapping[str, float], experts: Sequence[str]) -> None:
-    from ...errors import nearest
-
-    for name in weights:
-        if name not in experts:
-            raise RecipeError(f"a weight is given for `{name}`, and no expert is called that; {nearest(name, experts)}")
 
 
 def check_bases(differences: Mapping[str, Difference], base: str | None) -> None:
@@ -204,7 +161,7 @@ class Search:
         return bool(np.allclose(self.space.settle(at), at, rtol=0, atol=1e-9))
 
     def _evaluate(self, weights: dict[str, float]) -> tuple[Evaluation, bool]:
-        key = _key(weights)
+        key = key_of(weights)
         if key in self.asked:
             return self.asked[key], False
         if len(self.asked) >= self.config.budget:
@@ -218,7 +175,7 @@ class Search:
 
     def _scored(self, weights: Mapping[str, float], on: On) -> Evaluation:
         losses, seconds = self.evaluations.losses(weights, on)
-        self._read[on, _key(weights)] = self._parts[on]
+        self._read[on, key_of(weights)] = self._parts[on]
         base = losses if not any(weights.values()) else self.evaluations.losses(self.points[BASE], on)[0]
         return Evaluation(dict(weights), losses, score_of(losses, base, self.config), seconds)
 
@@ -236,10 +193,6 @@ class Search:
         chosen = {id(one) for one in tried}
         starts = [whole[name] for name, one in references.items() if id(one) in chosen]
         return whole, min([*finalists, *starts], key=lambda one: one.score)
-
-
-def _key(weights: Mapping[str, float]) -> tuple[float, ...]:
-    return tuple(round(weight, DIGITS) + 0.0 for weight in weights.values())
 
 
 def _method(name: str) -> Method:
