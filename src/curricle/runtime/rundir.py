@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +14,8 @@ from .files import disk_error
 from .ranks import is_main
 
 LOCK = ".lock"
+_TRIES = 1000
+"""Each is lost only to another process that let go in between."""
 
 
 @contextmanager
@@ -34,7 +36,8 @@ def hold(folder: str | Path) -> Iterator[Path]:
         finally:
             if folder.is_dir() and [path.name for path in folder.iterdir()] == [LOCK]:
                 (folder / LOCK).unlink()
-                folder.rmdir()
+                with suppress(OSError):  # another process waited for it and has put its own lock there
+                    folder.rmdir()
 
 
 def _sign(handle: IO[str], folder: Path) -> None:
@@ -48,15 +51,10 @@ def _sign(handle: IO[str], folder: Path) -> None:
 
 def _locked(folder: Path) -> IO[str]:
     """The lock file, open and locked. One that its last owner removed while we waited is not the one others see."""
-    path = folder / LOCK
-    while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            handle = path.open("a+")
-        except FileNotFoundError:
+    for _ in range(_TRIES):
+        handle = _opened(folder)
+        if handle is None:
             continue
-        except OSError as error:
-            raise disk_error(folder, error) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -66,6 +64,26 @@ def _locked(folder: Path) -> IO[str]:
             raise RunError(
                 f"{folder} is in use by another process (pid {owner}); wait for it, or give this run another name"
             ) from None
-        if path.exists() and os.path.samestat(path.stat(), os.fstat(handle.fileno())):
-            return handle
+        with suppress(FileNotFoundError):
+            if os.path.samestat((folder / LOCK).stat(), os.fstat(handle.fileno())):
+                return handle
         handle.close()
+    raise RunError(f"{folder} is made and removed by other processes all the time; give this run another name")
+
+
+def _opened(folder: Path) -> IO[str] | None:
+    """None where the last owner removed the folder just then."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        if os.path.lexists(folder):
+            raise disk_error(folder, error) from error
+        return None
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    try:
+        return (folder / LOCK).open("a+")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise disk_error(folder, error) from error
