@@ -10,6 +10,7 @@ import pytest
 import curricle
 from curricle.cli import main
 from curricle.errors import CurricleError
+from curricle.experiments.comparison.config import ComparisonConfig
 from curricle.experiments.comparison.shape import Comparison
 from experiments.comparison.runs import noisy, write_run
 
@@ -47,6 +48,25 @@ def names(*folders: str, base: str | None = None) -> tuple[str, list[str]]:
 )
 def test_folders(runs: Path, folders: list[str], base: str | None, expected: tuple[str, list[str]]) -> None:
     assert names(*folders, base=base) == expected
+
+
+def test_the_recipe_of_the_folder_says_how(runs: Path) -> None:
+    recipe = runs / "old" / "recipe.yaml"
+    written = recipe.read_text()
+    recipe.write_text(written + "comparison: {base: tuned, level: 0.8}\n")
+    found = curricle.compare("runs/old")
+    assert (found.base, found.level, found.warnings) == ("tuned", 0.8, [])
+    assert curricle.compare("runs/old", base="base").base == "base"
+    assert curricle.compare("runs/old", base="base").level == 0.8
+    assert curricle.compare("runs/old", config=ComparisonConfig(level=0.9)).level == 0.9
+    both = curricle.compare("runs/old", "runs/new")  # old/tuned is not called tuned there
+    assert (both.base, both.level, both.warnings) == ("old/base", 0.8, [])
+    assert curricle.compare("runs/old/base", "runs/old/tuned").base == "base"
+    recipe.write_text(written + "comparison: {base: gone}\n")
+    assert curricle.compare("runs/old").warnings == ["gone has no finished run, so the others are compared with base"]
+    recipe.write_text(written + "comparison: {bas: tuned}\n")
+    with pytest.raises(CurricleError, match=r"recipe.yaml:3: `comparison.bas` is not a key"):
+        curricle.compare("runs/old")
 
 
 def test_seeds_of_one_arm_come_together(runs: Path) -> None:

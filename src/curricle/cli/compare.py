@@ -12,7 +12,11 @@ Runs = Annotated[
     typer.Argument(metavar="RUN", help="Folders: runs/NAME, runs/NAME/ARM or runs/NAME/ARM/seed-0, one or several."),
 ]
 Base = Annotated[
-    str | None, typer.Option(metavar="ARM", help="The arm that the others are compared with; by default the first.")
+    str | None,
+    typer.Option(
+        metavar="ARM",
+        help="The arm that the others are compared with; by default `comparison.base` of the recipe, or the first.",
+    ),
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it as JSON, too.")]
 
@@ -27,7 +31,8 @@ def compare(runs: Runs, base: Base = None, output: Output = None, csv: Table = N
     """Compare finished runs, of one experiment or of several.
 
     Each figure comes with its interval over seeds and examples, its difference from the base arm and a verdict; then
-    what the arms cost, how fast they learned, what stays open and what makes the comparison less than fair.
+    what the arms cost, how fast they learned, what stays open and what makes the comparison less than fair. How it is
+    compared is what the experiment's own recipe says under `comparison`, where its folder is named.
 
     \b
     Example:

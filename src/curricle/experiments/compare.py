@@ -15,8 +15,9 @@ from .comparison.shape import Comparison
 
 def compare(*runs: str | Path, base: str | None = None, config: ComparisonConfig | None = None) -> Comparison:
     """Compare finished runs by their folders: `runs/NAME` for all arms of an experiment, `runs/NAME/ARM` for all seeds
-    of an arm, `runs/NAME/ARM/seed-0` for one run. The first arm is what the others are compared with, unless `base`
-    names another.
+    of an arm, `runs/NAME/ARM/seed-0` for one run. How they are compared is what the `comparison:` section of the first
+    folder's recipe says, where it holds one, or `config`. The first arm is what the others are compared with, unless
+    that section or `base` names another.
 
     >>> print(curricle.compare("runs/quickstart"))                                   # doctest: +SKIP
     >>> print(curricle.compare("runs/old/base", "runs/new/base", base="old/base"))   # doctest: +SKIP
@@ -27,10 +28,24 @@ def compare(*runs: str | Path, base: str | None = None, config: ComparisonConfig
         raise RunError(f"{runs[0]} holds one arm, {arms[0].name}; name another run to compare it with")
     if base is not None and base not in [arm.name for arm in arms]:
         raise RecipeError(f"no arm `{base}` among these runs; {nearest(base, [arm.name for arm in arms])}")
-    _comparable(arms, base)
+    config = config or written_comparison(runs[0])
+    if base is not None or (len(runs) > 1 and config.base not in [arm.name for arm in arms]):
+        config = config.model_copy(update={"base": base})  # one recipe's base need not be among arms of several
+    _comparable(arms, config.base)
     folder = Path(os.path.commonpath([arm.parent.resolve() for arm, _ in places]))
-    config = (config or ComparisonConfig()).model_copy(update={"base": base} if base else {})
     return build_comparison(_title(places), folder, arms, config)
+
+
+def written_comparison(run: str | Path) -> ComparisonConfig:
+    """The `comparison:` section of the recipe that lies in an experiment's folder; the defaults where there is none."""
+    from .document import read_document
+    from .resolve import check
+
+    if not (recipe := Path(run) / "recipe.yaml").is_file():
+        return ComparisonConfig()
+    tree, places = read_document(recipe)
+    own = {path[1:]: place for path, place in places.items() if path[:1] == ("comparison",)}
+    return check(ComparisonConfig, tree.get("comparison") or {}, own)
 
 
 def arms_of(*runs: str | Path) -> list[ArmFacts]:

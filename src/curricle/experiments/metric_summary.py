@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.files import write_text
-from .compare import arms_of
+from .compare import arms_of, written_comparison
 from .comparison.config import ComparisonConfig
 from .comparison.contrast import Contrast, own_figure
 from .comparison.facts import ArmFacts
-from .document import read_document
 from .results import Result
 
 COLUMNS = ("arm", "seed", "metric", "domain", "value", "low", "high", "level", "n", "method")
@@ -83,7 +82,4 @@ def _read(run: Result | str | Path | Sequence[str | Path]) -> tuple[list[ArmFact
     if isinstance(run, Result):
         run = run.folder
     folders = [run] if isinstance(run, str | Path) else list(run)
-    arms = arms_of(*folders)
-    recipe = Path(folders[0]) / "recipe.yaml"
-    written = (read_document(recipe)[0].get("comparison") or {}) if recipe.is_file() else {}
-    return arms, ComparisonConfig.model_validate(written)
+    return arms_of(*folders), written_comparison(folders[0])
