@@ -118,6 +118,54 @@ def test_another_base_or_other_rows_are_refused_in_the_same_folder(tmp_path: Pat
             searched(tmp_path, budget=6, **change)
 
 
+def test_a_search_of_something_else_is_kept_aside_and_a_new_one_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aside: dict[str, Any] = {"on_other": "aside"}
+    fresh = searched(tmp_path / "fresh", budget=6, model=support.model(seed=3))
+    old = {name: (tmp_path / "fresh" / name).read_bytes() for name in ("weights.json", "search.jsonl", "surface.svg")}
+    capsys.readouterr()
+    first = searched(tmp_path / "fresh", budget=6, more=aside)
+    assert "kept as search-1.jsonl; a new one begins" in capsys.readouterr().err
+    assert first.made == 6
+    assert first.best.losses != fresh.best.losses
+    for name, before in old.items():
+        stem, _, ending = name.partition(".")
+        assert (tmp_path / "fresh" / f"{stem}-1.{ending}").read_bytes() == before
+    assert searched(tmp_path / "fresh", budget=6, more=aside).made == 0  # its own log is gone on from
+    searched(tmp_path / "fresh", budget=6, table=support.table(12, seed=1, domains=True), more=aside)
+    assert {path.name for path in (tmp_path / "fresh").glob("search*.jsonl")} == {
+        "search.jsonl", "search-1.jsonl", "search-2.jsonl",
+    }  # fmt: skip
+
+
+def test_a_kill_between_setting_aside_and_the_first_line_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "search-1.jsonl").write_text("{}\n")
+    assert searched(tmp_path, budget=6).made == 6
+
+
+def test_a_log_that_is_none_of_ours_is_refused_or_kept(tmp_path: Path) -> None:
+    (tmp_path / "search.jsonl").write_text('[1, 2]\nno json\n{"query": "cats"}\n')
+    with pytest.raises(RunError, match="holds a search of another base"):
+        searched(tmp_path, budget=6)
+    searched(tmp_path, budget=6, more={"on_other": "aside"})
+    assert "cats" in (tmp_path / "search-1.jsonl").read_text()
+
+
+@pytest.mark.parametrize("how", [{"budget": 9}, {"budget": 40, "method": "coordinate", "bounds": (0.9, 1.0)}])
+def test_lines_of_progress_are_numbered_by_evaluations_to_the_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], how: dict[str, Any]
+) -> None:
+    found = searched(tmp_path, **how)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("search ")]
+    assert lines[-1].startswith(f"search {found.evaluations}/{how['budget']}: {found.ended}; {found.best.score:.4f} at")
+    assert all("the best so far" in line for line in lines[:-1])  # which is why others have no line
+    numbers = [int(line.split()[1].partition("/")[0]) for line in lines]
+    assert numbers == sorted(numbers)
+    best = np.minimum.accumulate([one.score for one in found.tried])
+    assert len(lines) <= 1 + len(set(best.tolist()))
+
+
 def test_sum1_weights_sum_to_one_and_say_so(tmp_path: Path) -> None:
     found = searched(tmp_path, normalize="sum1")
     assert sum(found.weights.values()) == pytest.approx(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from .methods import Ask, Known, Point, Space, Spent, coordinate, grid, nelder_m
 from .objective import HeldOut, check_rows, score_of
 from .starts import BASE, starting_points
 from .starts import key as key_of
-from .writing import write_found
+from .writing import set_aside, write_found
 
 if TYPE_CHECKING:
     from ..difference import Difference
@@ -45,13 +45,15 @@ def search_weights(
     test: TokenTable | None = None,
     base: str | None = None,
     starts: Mapping[str, Mapping[str, float]] | None = None,
+    on_other: Literal["error", "aside"] = "error",
 ) -> Found:
     """The weights of base + sum of w_i * difference_i with the smallest held-out loss of the `table`'s domains.
 
     The model is the base, and is the base again afterwards. `test` is a table of rows that must not be among these,
     `base` the fingerprint that the experts must have been trained from, `starts` more weights to begin with, by name.
     In `folder`: weights.json, search.jsonl, surface.svg, and pareto.json where domains conflict. A search started again
-    there goes on where it was.
+    there goes on where it was. One of another base, other experts or other rows is refused, or with `on_other="aside"`
+    kept under other names (search-1.jsonl, ...).
 
     >>> search_weights(model, {"law": law, "news": news}, dev, Rows(), SearchConfig(), "search")   # doctest: +SKIP
     """
@@ -63,22 +65,32 @@ def search_weights(
     check_bases(differences, base)
     points = starting_points(list(differences), held.tokens, config, starts or {})
     with hold(folder) as place, Mixture(model, differences) as mixture, HeadTap(model) as tap:
-        on_rows: dict[On, HeldOut] = {"all": held}
-        if config.first_rows is not None:
-            on_rows["first"] = held.first(config.first_rows)
-        key = fingerprint(mixture.fingerprint(), {on: rows.fingerprint() for on, rows in on_rows.items()})
+        on_rows = parts_of(held, config)
+        key = {"rows": rows_key(on_rows), "weights": mixture.fingerprint()}
 
         def losses_of(weights: Mapping[str, float], on: On) -> dict[str, float]:
             mixture.set(weights)
             return on_rows[on].losses(model, tap)
 
-        evaluations = Evaluations(place, key, losses_of)
+        evaluations = Evaluations(place, key, losses_of, set_aside if on_other == "aside" else None)
         try:
             parts: dict[On, float] = {on: len(rows.table.tokens) / len(table.tokens) for on, rows in on_rows.items()}
             found = Search(list(differences), evaluations, config, points, parts).run()
         finally:
             evaluations.close()
         return write_found(found, place, held.tokens)
+
+
+def parts_of(held: HeldOut, config: SearchConfig) -> dict[On, HeldOut]:
+    """All rows, and the first ones where those are searched on."""
+    on_rows: dict[On, HeldOut] = {"all": held}
+    if config.first_rows is not None:
+        on_rows["first"] = held.first(config.first_rows)
+    return on_rows
+
+
+def rows_key(on_rows: Mapping[On, HeldOut]) -> str:
+    return fingerprint({on: rows.fingerprint() for on, rows in on_rows.items()})
 
 
 def check_bases(differences: Mapping[str, Difference], base: str | None) -> None:
@@ -136,8 +148,13 @@ class Search:
         best = min(tried, key=lambda one: one.score)
         if self._on == "first":
             references, best = self._on_all_rows(references, tried)
+        self._say(f"{ended}; {best.score:.4f} at {weights_in_words(best.weights)} is the best")
         passes = sum(self._read.values())
         return Found(self.config, best, references, list(self.asked.values()), passes, self.evaluations.made, ended)
+
+    def _say(self, line: str) -> None:
+        """Numbered by the evaluations used; the last line is that of the last one."""
+        say(f"search {len(self.asked)}/{self.config.budget}: {line}")
 
     def ask(self, point: Point) -> float:
         """The score of a point; the same point costs nothing the second time."""
@@ -170,7 +187,7 @@ class Search:
         self.asked[key] = one
         if one.score < self._best and self._inside(weights):
             self._best = one.score
-            say(f"search {len(self.asked)}/{self.config.budget}: {one.score:.4f} at {weights_in_words(weights)}")
+            self._say(f"{one.score:.4f}, the best so far, at {weights_in_words(weights)}")
         return one, True
 
     def _scored(self, weights: Mapping[str, float], on: On) -> Evaluation:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ...runtime.files import write_json, write_text
+from ...runtime.progress import say
 from ...runtime.ranks import is_main
+from .evaluations import LOG
 from .found import Found
 from .pareto import as_dict
 from .surface import draw_surface
@@ -26,6 +29,21 @@ def write_found(found: Found, folder: Path, tokens: Mapping[str, int]) -> Found:
         else:
             (folder / PARETO).unlink(missing_ok=True)
     return found
+
+
+def set_aside(folder: Path) -> None:
+    """Give the files of another search the next free number, `search-1.jsonl`, so that a new one can start."""
+    paths = [folder / name for name in (WEIGHTS, SURFACE, PARETO, LOG)]  # the log last: it says that there is a search
+    number = next(i for i in count(1) if not any(_numbered(path, i).exists() for path in paths))
+    for path in paths:
+        if path.exists():
+            path.rename(_numbered(path, number))
+    kept = _numbered(folder / LOG, number).name
+    say(f"{folder}: the search of another base, other experts or other rows is kept as {kept}; a new one begins")
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_stem(f"{path.stem}-{number}")
 
 
 def _as_dict(found: Found, tokens: Mapping[str, int]) -> dict[str, Any]:
