@@ -37,9 +37,11 @@ def look_ahead(material: Material, seed: int, folder: str | Path) -> None:
     from ..training.rehearsal import rehearse
     from .measurable import refuse_unmeasurable
     from .references import check_reference
+    from .share.validation import check_search
 
     refuse_unmeasurable(material)
     check_reference(material)
+    check_search(material)
     asked = material.settings.training["max_steps"]
     make_order(material, asked if asked > 0 else _MANY_STEPS, seed, tell=lambda line: None)
     choose(material)

@@ -113,6 +113,12 @@ def _refuse_unmergeable(name: str, key: str, other: str, arms: Mapping[str, Sett
             f"arm `{name}`: `{key}` is {other}, which starts from {theirs or 'the untouched model'}, and `{name}` says "
             f"that the base is {own or 'the untouched model'}; set the same `model.from_arm`"
         )
+    merge = arms[name].merge
+    if merge is not None and merge.weights == "shares" and not arms[other].trains:
+        raise RecipeError(
+            f"arm `{name}`: `merge.weights` are shares of training tokens, and `{other}` is merged itself; name the "
+            "weights"
+        )
     if arms[other].critic is not None:
         raise RecipeError(f"arm `{name}`: `{key}` is {other}, which has a critic; a merge has no place for its head")
 

@@ -19,6 +19,7 @@ from .ordering import make_order
 from .references import check_reference
 from .resolve import Arm, Experiment
 from .results import render
+from .share.validation import check_search
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ def _plan_arm(arm: Arm, seed: int, folder: Path) -> ArmPlan:
 
 def _plan_untrained(arm: Arm, material: Material) -> ArmPlan:
     """An arm without steps: its memory is the model's own, and what is measured."""
+    check_search(material)
     merge, row = arm.settings.merge, {"arm": arm.name, "examples": 0, "steps": 0, "epochs": 0.0, "tokens": 0}
     if merge is None:
         note = "nothing is trained; the model is measured as it is"

@@ -142,9 +142,11 @@ def resolve(recipe: AnyRecipe, overrides: Sequence[str] = ()) -> Experiment:
     _translate_layer(sets, set_at)
     asked, place = sets.get("preset", tree.get("preset")), (places | set_at).get(("preset",), places[()])
     tree, of_presets = with_presets(tree, places, asked, place)
-    tree, places = _with_experts(overlay(tree, sets), places | of_presets | set_at)
+    tree, places = overlay(tree, sets), places | of_presets | set_at
+    written_arms = set(tree.get("arms") or ())
+    tree, places = _with_experts(tree, places)
     whole = check(Recipe, tree, places)
-    _tell_kept(overrides, sets, whole)
+    _tell_kept(overrides, sets, {name: arm for name, arm in whole.arms.items() if name in written_arms})
     shared = {key: value for key, value in tree.items() if key in Settings.model_fields}
     base = check(Settings, shared, places)
     for name, changes in whole.presets.items():
@@ -194,6 +196,10 @@ def training_hash(settings: Settings, start: str | None = None) -> str:
     shaping["world_size"] = settings.distributed.world_size
     if settings.selection.metric is None:
         del shaping["data"]["eval"]
+    if not settings.trains:  # nor does any row, nor how it would be trained on
+        del shaping["data"]["train"]
+        for section in ("curriculum", "weighting", "critic", "training", "selection"):
+            del shaping[section]
     if settings.makes_labels:
         shaping["difficulty"] = settings.difficulty.deciding().model_dump(
             mode="json", exclude={"analyze", "probe_folds"}
@@ -278,11 +284,11 @@ def _translate_layer(tree: Tree, places: Places) -> None:
             places |= {("arms", name, *key): place for key, place in inside.items()}
 
 
-def _tell_kept(overrides: Sequence[str], asked: Tree, recipe: Recipe) -> None:
+def _tell_kept(overrides: Sequence[str], asked: Tree, arms: Mapping[str, Tree]) -> None:
     """An override changes the base; say so where an arm sets the same key and keeps its own value."""
     for written in overrides:
         path = written.partition("=")[0].strip().split(".")
-        for name, changes in recipe.arms.items():
+        for name, changes in arms.items():
             part: Any = changes
             for step in path:
                 part = part.get(step) if isinstance(part, Mapping) else None

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..difficulty.config import UNDECIDING
-from ..errors import CurricleError, RunError
+from ..errors import CurricleError
 from ..runtime.files import read_json, write_json, write_text
 from ..runtime.progress import say
 from ..runtime.ranks import barrier, is_main, world_size
 from ..runtime.rundir import hold
-from ..training.checkpoints import checkpoints
 from .chain import model_folder, needs
 from .environment import environment
+from .jobs import Job, begun, make_jobs, stale
 from .labels.making import FOLDER as LABELS
 from .labels.making import before_labels, labelled, request
 from .looking import foreseen, kept, look_into
 from .meeting import meet
-from .overrides import differences
-from .resolve import AnyRecipe, Arm, Experiment, measuring_hash, resolve, same_training
+from .resolve import AnyRecipe, Arm, Experiment, resolve, same_training
 from .results import Result, RunResult
 from .share.outputs import write_outputs
 from .tracking.following import tell_finished
@@ -32,19 +30,6 @@ if TYPE_CHECKING:
     from .material import Material
     from .plan import Plan
     from .smoke import Smoke
-
-_NO_OTHER_LABELS = tuple(f"`difficulty.{name}`" for name in UNDECIDING)
-_SPREAD = tuple(f"`distributed.{name}" for name in ("enabled", "backend", "fsdp"))
-_MAY_CHANGE = (
-    *_SPREAD,
-    "`evaluation",
-    "`data.eval",
-    "`generation",
-    "`difficulty.analyze`",
-    "`difficulty.probe_folds`",
-    *_NO_OTHER_LABELS,
-)
-"""Keys that may change after a run, unless its checkpoint was chosen by them."""
 
 
 def run(
@@ -83,25 +68,6 @@ def _forced(whole: Experiment, arms: Sequence[str] | None, force: bool) -> froze
     return frozenset((whole.arms if arms is None else arms) if force else ())
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One arm with one seed, and how far it is."""
-
-    arm: Arm
-    seed: int
-    folder: Path
-    results: dict[str, Any] | None
-    """Of a finished run."""
-    measures: bool
-    """Whether it is to be measured, and is not."""
-    forced: bool
-    """Whether what is there is thrown away."""
-
-    @property
-    def done(self) -> bool:
-        return self.results is not None and not self.measures
-
-
 def _carry_out(
     whole: Experiment, asked: Experiment, plan: bool, smoke: bool, forced: frozenset[str], measure: bool
 ) -> Result | Plan | Smoke:
@@ -117,11 +83,7 @@ def _carry_out(
         return smoke_experiment(asked)
     folder = asked.folder
     with hold(folder):
-        jobs = [
-            _job(folder / arm.name / f"seed-{seed}", arm, seed, forced, measure)
-            for arm in asked.in_order()
-            for seed in asked.seeds
-        ]
+        jobs = make_jobs(asked, forced, measure)
         materials = _look_ahead(whole, jobs, bool(forced))
         barrier()
         if materials and is_main():
@@ -138,38 +100,13 @@ def _carry_out(
         if is_main() and measure:
             result = replace(result, comparison=_compare(whole, folder))
             write_outputs(list(asked.arms.values()), folder, result)
+        if is_main() and (old := stale(whole, jobs)):
+            say(f"{', '.join(old)}: merged of models that are others now; the next run of the recipe merges them again")
         tell_finished([(job.folder, job.arm.settings.training) for job in jobs])
         return result
 
 
-def _job(folder: Path, arm: Arm, seed: int, forced: frozenset[str], measure: bool) -> _Job:
-    """What is left to do in a folder, or a refusal when it holds another recipe's run."""
-    results = None
-    if arm.name not in forced and _begun(folder):
-        held = read_json(folder / "arm.json")
-        if not same_training(held, arm):
-            lines = list(differences(held["settings"], arm.settings.model_dump(mode="json")))
-            changed = [line for line in lines if not line.startswith(_MAY_CHANGE)] or lines
-            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-            how = "name it, too, with --force" if forced else "run with --force"  # it is needed by one that was named
-            raise RunError(
-                f"{folder} holds another recipe: {'; '.join(changed[:3])}{more}; give this one another `name`, or "
-                f"{how} to throw the old one away"
-            )
-        results = read_json(folder / "results.json") if (folder / "results.json").exists() else None
-    measured = (results or {}).get("measured")
-    measures = measure and bool(arm.settings.evaluation) and measured != measuring_hash(arm.settings)
-    return _Job(arm, seed, folder, results, measures, arm.name in forced)
-
-
-def _begun(folder: Path) -> bool:
-    """Whether anything in the folder is worth keeping: a step was taken, a checkpoint or a result written."""
-    return any((folder / name).exists() for name in ("metrics.jsonl", "results.json", "model")) or bool(
-        checkpoints(folder)
-    )
-
-
-def _look_ahead(whole: Experiment, jobs: list[_Job], force: bool) -> dict[str, Material]:
+def _look_ahead(whole: Experiment, jobs: list[Job], force: bool) -> dict[str, Material]:
     """What each arm with something left to do trains on, labels that its run makes included. All that can be refused
     without loading a model is refused here, for every arm, before anything else is written. An analysis that was asked
     for since is made of the labels of finished arms too."""
@@ -199,14 +136,14 @@ def _look_ahead(whole: Experiment, jobs: list[_Job], force: bool) -> dict[str, M
     return materials
 
 
-def _clear(jobs: list[_Job], force: bool) -> None:
+def _clear(jobs: list[Job], force: bool) -> None:
     """Throw away what is to be run again, and what a try left behind that ended before its first step."""
     for job in jobs:
-        if (force and job.forced) or not _begun(job.folder):
+        if (force and job.forced) or not begun(job.folder):
             shutil.rmtree(job.folder, ignore_errors=True)
 
 
-def _tidy(folder: Path, jobs: list[_Job]) -> None:
+def _tidy(folder: Path, jobs: list[Job]) -> None:
     """After a refusal that came late, nothing stays of a run that took no step."""
     _clear(jobs, force=False)
     for arm_folder in {job.folder.parent for job in jobs}:
@@ -217,7 +154,7 @@ def _tidy(folder: Path, jobs: list[_Job]) -> None:
             (folder / name).unlink()
 
 
-def _one(job: _Job, material: Material | None) -> RunResult:
+def _one(job: Job, material: Material | None) -> RunResult:
     """Trained if it is not, measured if that is asked."""
     arm, folder, results = job.arm, job.folder, job.results
     if material is None or job.done:
@@ -250,7 +187,7 @@ def _one(job: _Job, material: Material | None) -> RunResult:
     return RunResult(arm.name, job.seed, folder, results)
 
 
-def _made(job: _Job, material: Material) -> dict[str, Any]:
+def _made(job: Job, material: Material) -> dict[str, Any]:
     """The model of a run, trained, merged or left as it is, and its books."""
     from .one import train_run, untouched_run
 
@@ -267,7 +204,7 @@ def _made(job: _Job, material: Material) -> dict[str, Any]:
     return untouched_run(arm, material, job.seed)
 
 
-def _changed_since(job: _Job) -> str | None:
+def _changed_since(job: Job) -> str | None:
     """A file of rows or labels, or the model of another arm, that was written after the run had finished."""
     finished = (job.folder / "results.json").stat().st_mtime
     settings = job.arm.settings

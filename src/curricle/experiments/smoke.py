@@ -19,9 +19,10 @@ from ..training.monitors import peak_memory_bytes
 from .assemble import look_ahead, make_model, make_trainer
 from .chain import needs
 from .labels.making import request, tried
-from .material import gather
+from .material import Material, gather
 from .measuring import measure_run
-from .one import save_model
+from .one import note_base, save_model
+from .recipe import Settings
 from .resolve import Arm, Experiment
 from .results import render
 
@@ -73,6 +74,21 @@ def _try(arm: Arm, seed: int, runs: Path, folder: Path) -> dict[str, Any]:
     barrier()
     material = tried(material, request(short, runs), folder)
     look_ahead(material, seed, folder)
+    loss = _trained(arm, short, material, seed, folder) if arm.settings.trains else None
+    if loss is None:
+        _untrained(arm, material, seed, folder)
+    measured = measure_run(material, seed, folder) if material.eval is not None else {}
+    return {
+        "arm": arm.name,
+        "loss": loss,
+        "eval_loss": measured.get("metrics", {}).get("loss"),
+        "peak_GiB": peak_memory_bytes() / 2**30,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _trained(arm: Arm, short: Settings, material: Material, seed: int, folder: Path) -> float:
+    """Two steps, the second after a resume; the loss of the last."""
     for steps in (1, 2):  # the second goes on from the first one's checkpoint
         say(f"smoke {arm.name}: step {steps}")
         short.training["max_steps"] = steps
@@ -80,11 +96,19 @@ def _try(arm: Arm, seed: int, runs: Path, folder: Path) -> dict[str, Any]:
         trainer = make_trainer(material, model, seed, folder)
         trainer.train(resume_from_checkpoint=True)
     save_model(trainer, folder / "model", checkpoints(folder) if arm.settings.selection.average else ())
-    measured = measure_run(material, seed, folder) if material.eval is not None else {}
-    return {
-        "arm": arm.name,
-        "loss": trainer.monitor.last["loss"],
-        "eval_loss": measured.get("metrics", {}).get("loss"),
-        "peak_GiB": peak_memory_bytes() / 2**30,
-        "seconds": time.perf_counter() - started,
-    }
+    note_base(short, folder)
+    return float(trainer.monitor.last["loss"])
+
+
+def _untrained(arm: Arm, material: Material, seed: int, folder: Path) -> None:
+    """A model that is measured as it is; or a merge of what the other arms left, all alike, as a search takes many
+    passes over the rows."""
+    if arm.settings.merge is None:
+        say(f"smoke {arm.name}: the model as it is")
+        return
+    from .share.merged import write_merged
+
+    say(f"smoke {arm.name}: merging {', '.join(arm.settings.merge.arms)}")
+    merge = arm.settings.merge
+    same = {name: 1 / len(merge.arms) for name in merge.arms} if isinstance(merge.weights, str) else merge.weights
+    write_merged(merge, material, seed, folder, lambda base, experts: (same, 0.0))

@@ -82,16 +82,14 @@ def test_a_further_domain_trains_one_expert(tmp_path: Path) -> None:
         asked = recipe(domains, controls=[], merge={"weights": "uniform", "num_prompts": 0})
         return asked | {
             "model": {**asked["model"], "vocabulary": "toy:domain-records#60"}
-        }  # as a model of one's own has one
+        }  # of no domain more than another
 
     run(settings(DOMAINS))
     folder = tmp_path / "runs" / "share"
     written = {name: (folder / name / "seed-0" / "metrics.jsonl").stat().st_mtime_ns for name in DOMAINS}
 
     wider = settings({**DOMAINS, "korean": "toy:domain-korean#60"})
-    with pytest.raises(CurricleError, match=r"merge\.arms"):
-        run(wider)
-    result = run(wider, arms=["merged"], force=True)
+    result = run(wider)
 
     assert {name: (folder / name / "seed-0" / "metrics.jsonl").stat().st_mtime_ns for name in DOMAINS} == written
     for each in result.runs:  # type: ignore[union-attr]
@@ -107,3 +105,46 @@ def test_a_whole_model_can_be_an_expert(tmp_path: Path) -> None:
     own, merged = (Checkpoint(folder / arm / "seed-0" / "model") for arm in ("sums", "merged"))
     for name in own.names:
         torch.testing.assert_close(merged.read(name), own.read(name), rtol=0, atol=1e-6)
+
+
+def test_an_expert_trained_again_is_merged_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = recipe(controls=[], merge={"weights": "uniform", "num_prompts": 0})
+    run(whole)
+    model = tmp_path / "runs" / "share" / "merged" / "seed-0" / "model" / "model.safetensors"
+    before = model.read_bytes()
+
+    other = {**whole, "arms": {"sums": {"training": {"learning_rate": 2e-2}}}}
+    with pytest.raises(CurricleError, match=r"sums/seed-0 holds another recipe.*--arms sums --force"):
+        run(other)
+    run(other, arms=["sums"], force=True)
+    assert "merged: merged of models that are others now" in capsys.readouterr().err
+    assert model.read_bytes() == before
+    run(other)
+    assert "merged again, as `sums` has another model now" in capsys.readouterr().err
+    assert model.read_bytes() != before
+    after = model.stat().st_mtime_ns
+    run(other)
+    assert model.stat().st_mtime_ns == after
+
+
+def test_smoke_merges_what_it_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    tried = run(recipe(controls=["untouched"]), smoke=True)
+    said = capsys.readouterr().err
+    assert "smoke untouched: the model as it is" in said
+    assert "smoke merged: merging sums, records" in said
+    assert {row["arm"] for row in tried.rows} == {"untouched", "sums", "records", "merged"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("experts", "says"),
+    [
+        ({"merge": {"search": {"budget": 2}}}, "budget of 2"),
+        ({"domains": {**DOMAINS, "korean": "toy:domain-korean#3"}, "held_out": 0.1}, "no usable row between"),
+        ({"merge": {"weights": {"sums": 1.0, "records": -1.0}, "normalize": "sum1"}}, "sum to 0"),
+    ],
+)
+def test_what_a_merge_needs_is_known_before_training(tmp_path: Path, experts: Any, says: str) -> None:
+    for how in ({"plan": True}, {}):
+        with pytest.raises(CurricleError, match=says):
+            run(recipe(**experts), **how)  # type: ignore[arg-type]
+    assert not list(tmp_path.glob("runs/*/*/seed-0/model"))

@@ -53,10 +53,10 @@ class MergeConfig(Section):
                 f"`weights: search` goes with `method: linear`, and not with {self.method}: candidates are tried "
                 "without writing models, by sums of factors; name the weights"
             )
-        if "normalize" in self.search.model_fields_set and self.search.normalize != self.normalize:
-            raise ValueError(
-                f"`search.normalize` is {self.search.normalize} and `normalize` {self.normalize}; leave the first out"
-            )
+        if self.search.normalize == "sum1" and self.normalize == "none":
+            raise ValueError("`search.normalize` is sum1 and `normalize` none; write `normalize: sum1` alone")
+        if isinstance(self.weights, dict) and self.normalize == "sum1" and abs(sum(self.weights.values())) < 1e-8:
+            raise ValueError(f"the weights sum to {sum(self.weights.values()):g}, by which sum1 cannot divide")
         return self
 
     @property
@@ -81,12 +81,13 @@ def _written_out(given: Any) -> Any:
     """A domain that is a file alone has these rows to train on."""
     if not isinstance(given, dict):
         return given
-    return {name: one if isinstance(one, dict | DomainConfig) else {"train": one} for name, one in given.items()}
+    named = {name: one for name, one in given.items() if one is not None}  # null takes a domain out
+    return {name: one if isinstance(one, dict | DomainConfig) else {"train": one} for name, one in named.items()}
 
 
 Domains = Annotated[
     dict[str, DomainConfig],
-    BeforeValidator(_written_out, json_schema_input_type=dict[str, str | list[str | Source] | DomainConfig]),
+    BeforeValidator(_written_out, json_schema_input_type=dict[str, str | list[str | Source] | DomainConfig | None]),
 ]
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...data.encode import encode
-from ...data.sources import read_examples
-from ...data.table import TokenTable
 from ...errors import RunError
 from ...experts.checkpoint import Checkpoint
 from ...experts.merging import MergeSettings, merge
@@ -25,13 +23,14 @@ from ...training.monitors import forget_peak, peak_memory_bytes
 from ..assemble import make_model, saved_base
 from ..chain import charged, model_folder
 from ..generator import untrained
-from ..material import Material, half_of, judging, rows_of
+from ..material import Material, half_of, rows_of
 from ..one import about_run, model_size
 from ..resolve import Arm
-from ..toys.sources import place_given
 from .config import MergeConfig
+from .validation import validation_rows
 
 SEARCH = "search"
+Weigh = Callable[[Path, dict[str, Path]], tuple[dict[str, float], float]]
 
 
 @calm_libraries()
@@ -42,9 +41,32 @@ def merged_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[st
     forget_peak()
     config = arm.settings.merge
     assert config is not None
+    weights, spent = write_merged(
+        config,
+        material,
+        seed,
+        folder,
+        lambda base, experts: _weights(config, material, base, experts, seed, folder),
+    )
+    of_others = charged(arm.settings, folder)
+    return about_run(arm, material, seed) | {
+        **dict.fromkeys(("steps", "tokens", "supervised_tokens", "epochs", "repeats"), 0),
+        **dict.fromkeys(("model", "train_loss", "best_checkpoint", "averaged"), None),
+        "weights": weights,
+        "label_flops": of_others + spent,
+        "start_flops": of_others,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def write_merged(
+    config: MergeConfig, material: Material, seed: int, folder: Path, weigh: Weigh
+) -> tuple[dict[str, float], float]:
+    """The model of a merge in `folder/model`; what `weigh` says each arm counts, and what finding that out cost."""
     base = base_folder(material, seed, folder)
     experts = {name: model_folder(name, folder) for name in config.arms}
-    weights, spent = _weights(config, material, base, experts, seed, folder)
+    weights, spent = weigh(base, experts)
     if is_main():
         settings = MergeSettings(density=None if config.method == "linear" else config.density)
         merge(
@@ -59,16 +81,7 @@ def merged_run(arm: Arm, material: Material, seed: int, folder: Path) -> dict[st
         )
         material.tokenizer.save_pretrained(folder / "model")
     barrier()
-    of_others = charged(arm.settings, folder)
-    return about_run(arm, material, seed) | {
-        **dict.fromkeys(("steps", "tokens", "supervised_tokens", "epochs", "repeats"), 0),
-        **dict.fromkeys(("model", "train_loss", "best_checkpoint", "averaged"), None),
-        "weights": weights,
-        "label_flops": of_others + spent,
-        "start_flops": of_others,
-        "peak_memory_bytes": peak_memory_bytes(),
-        "seconds": time.perf_counter() - started,
-    }
+    return weights, spent
 
 
 def base_folder(material: Material, seed: int, folder: Path) -> Path:
@@ -129,12 +142,6 @@ def _searched(
     answers = int(table.num_supervised[:].sum())
     once = 2.0 * body * int(table.offsets[-1]) + 2.0 * size["hidden"] * size["vocab"] * answers
     return dict(found.weights), once * found.passes
-
-
-def validation_rows(config: MergeConfig, material: Material) -> TokenTable:
-    """The rows that a search goes by, read and encoded as held-out rows are."""
-    data = material.settings.data.model_copy(update={"eval": place_given(config.validation)})
-    return encode(read_examples(data, "eval"), material.tokenizer, judging(data))
 
 
 def _whole(material: Material, base: Path) -> Material:

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...errors import RunError
 from ...runtime.files import atomic_file, read_json
 from ...runtime.logs import JsonLog
 from ...runtime.progress import say
@@ -108,21 +109,19 @@ def _prompts(folder: Path, experts: Sequence[str], seed: int, first: Arm, arms: 
 
     config = first.settings.merge
     assert config is not None
-    if config.num_prompts == 0 or (folder / "eval_prompt_comparison.md").exists():
+    if config.num_prompts == 0:
         return
     if world_size() > 1:  # one process is here, and answers are made by all together
         say(f"{folder}: no comparison of prompts by several processes; `curricle prompts compare` writes it")
         return
     untouched = [arm.name for arm in arms if arm.settings.trainer == "none" and arm.settings.merge is None]
-    compare_prompts(
-        folder.parents[2],
-        folder,
-        num=config.num_prompts,
-        prompts=config.prompts,
-        arms=[*untouched[:1], *experts, first.name],
-        base=untouched[0] if untouched else None,
-        seed=seed,
-    )
+    models = [*untouched[:1], *experts, first.name]
+    base = untouched[0] if untouched else None
+    how: dict[str, Any] = {"num": config.num_prompts, "prompts": config.prompts, "seed": seed}
+    try:
+        compare_prompts(folder.parents[2], folder, arms=models, base=base, **how)
+    except RunError as error:  # points that somebody gave are worth more than a form without them
+        say(f"{folder}: {error}")
 
 
 def _link(link: Path, target: Path) -> None:
