@@ -11,6 +11,7 @@ from ..models.loading import load_model
 from ..runtime.files import atomic_folder, read_json, write_text
 from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
+from .folding import merge_adapter
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -90,13 +91,10 @@ def _load(folder: Path, dtype: Dtype | None) -> tuple[Any, Any]:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto")
         load_value_head(model, folder)
         return model, tokenizer
-    from peft import PeftModel
-
     base = load_model(_base_of(folder))
     match_head(base, folder)
     own = base.dtype
-    merged: Any = PeftModel.from_pretrained(base.float(), folder).merge_and_unload(safe_merge=True)
-    return merged.to(getattr(torch, dtype) if dtype else own), tokenizer
+    return merge_adapter(base.float(), folder).to(getattr(torch, dtype) if dtype else own), tokenizer
 
 
 def _base_of(folder: Path) -> ModelConfig:
