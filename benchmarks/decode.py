@@ -43,7 +43,7 @@ from harness import figure, interleaved, seconds, versioned
 VOCABULARY, SPOKEN, HEADS, ANSWER, TIE = 32_000, 1024, 4, 128, 1e-4
 STOP = VOCABULARY - 1  # a token that is never said: every answer has its full length
 ROWS, BATCH, WIDTH, LEARNING_RATE = 12_000, 8, 256, 2e-3
-WARMUP, STEPS, SECONDS = 30, 480, 540.0
+WARMUP, STEPS, SECONDS = 30, 360, 540.0
 
 Problem = tuple[str, str]
 
