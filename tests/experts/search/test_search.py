@@ -166,6 +166,14 @@ def test_lines_of_progress_are_numbered_by_evaluations_to_the_last(
     assert len(lines) <= 1 + len(set(best.tolist()))
 
 
+def test_a_search_that_ends_at_a_bound_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = searched(tmp_path, bounds=(0.0, 0.3))  # both experts help, up to weights well above
+    assert found.at_bound == ["a", "b"]
+    said = "a and b are at the upper bound 0.3; wider `bounds` may be better"
+    assert capsys.readouterr().err.splitlines()[-1] == f"search: {said}"
+    assert said in str(found)
+
+
 def test_sum1_weights_sum_to_one_and_say_so(tmp_path: Path) -> None:
     found = searched(tmp_path, normalize="sum1")
     assert sum(found.weights.values()) == pytest.approx(1)

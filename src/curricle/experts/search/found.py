@@ -8,11 +8,23 @@ from pathlib import Path
 
 from .config import SearchConfig
 from .evaluations import Evaluation
+from .methods import TOLERANCE
 from .pareto import costs, front
 
 
 def weights_in_words(weights: Mapping[str, float]) -> str:
     return " ".join(f"{name}={weight:.4g}" for name, weight in weights.items())
+
+
+def at_bounds(weights: Mapping[str, float], config: SearchConfig) -> dict[str, list[str]]:
+    """Which weights lie at the `lower` and which at the `upper` bound, nearer than a search tells points apart. With
+    sum1 there is nothing to widen, and none does."""
+    low, high = config.box
+    near = TOLERANCE * (high - low) if config.normalize == "none" else -1.0
+    return {
+        "lower": [name for name, weight in weights.items() if abs(weight - low) <= near],
+        "upper": [name for name, weight in weights.items() if abs(weight - high) <= near],
+    }
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,23 @@ class Found:
         known = next((one for one in self.tried if one.weights == self.best.weights), self.best)
         return costs(known, self.front)
 
+    @property
+    def at_bound(self) -> list[str]:
+        """The experts whose best weight lies at a bound, so that a better one may lie beyond it."""
+        sides = at_bounds(self.weights, self.config)
+        return [name for name in self.weights if name in sides["lower"] or name in sides["upper"]]
+
+    @property
+    def bounds_in_words(self) -> str:
+        """`a and b are at the upper bound 1.5; wider `bounds` may be better`; empty where no weight is at one."""
+        sides = at_bounds(self.weights, self.config)
+        said = [
+            f"{_listed(sides[side])} {'is' if len(sides[side]) == 1 else 'are'} at the {side} bound {bound:g}"
+            for side, bound in zip(("lower", "upper"), self.config.box, strict=True)
+            if sides[side]
+        ]
+        return f"{', '.join(said)}; wider `bounds` may be better" if said else ""
+
     def __str__(self) -> str:
         domains = list(self.best.losses)
         rows = [("", *domains, self.config.objective)]
@@ -66,5 +95,14 @@ class Found:
             for row in rows
         ]
         how = f"{self.config.method}, normalize {self.config.normalize}, {self.evaluations} evaluations: {self.ended}"
-        lines = [*table, f"weights: {weights_in_words(self.weights)} ({how})", *self.conflicts]
+        lines = [
+            *table,
+            f"weights: {weights_in_words(self.weights)} ({how})",
+            *filter(None, [self.bounds_in_words]),
+            *self.conflicts,
+        ]
         return "\n".join([*lines, *([str(self.folder)] if self.folder else [])])
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -150,7 +150,10 @@ class Search:
             references, best = self._on_all_rows(references, tried)
         self._say(f"{ended}; {best.score:.4f} at {weights_in_words(best.weights)} is the best")
         passes = sum(self._read.values())
-        return Found(self.config, best, references, list(self.asked.values()), passes, self.evaluations.made, ended)
+        found = Found(self.config, best, references, list(self.asked.values()), passes, self.evaluations.made, ended)
+        if found.at_bound:
+            say(f"search: {found.bounds_in_words}")
+        return found
 
     def _say(self, line: str) -> None:
         """Numbered by the evaluations used; the last line is that of the last one."""

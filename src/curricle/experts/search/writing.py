@@ -51,6 +51,7 @@ def _as_dict(found: Found, tokens: Mapping[str, int]) -> dict[str, Any]:
     every = {**found.references, "best": found.best}
     return {
         "weights": found.weights,
+        "at_bound": found.at_bound,
         "normalize": config.normalize,
         "method": config.method,
         "objective": config.objective,
