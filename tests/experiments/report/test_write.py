@@ -18,7 +18,7 @@ from curricle.experiments.report.write import write_report
 from made_runs import ARMS, MadeArm, made_comparison, write_runs
 
 HOSTILE = "</script><script>alert('own')</script><img src=x onerror=alert(1)>"
-SECTIONS = ["results", "checks", "open", "arms", "compute", "charts", "domains", "foreign-1", "samples", "provenance"]
+SECTIONS = ["results", "domains", "checks", "open", "arms", "compute", "charts", "foreign-1", "samples", "provenance"]
 CURVES = ["training-loss", "heldout-loss", "marks", "gradient-norm", "during-0"]
 
 
@@ -77,8 +77,8 @@ def test_every_part_is_there_in_its_order(pages: tuple[Page, str]) -> None:
     assert len(page.ids) == len(set(page.ids))
     heads = re.findall(r"^## (.*)$", markdown, re.MULTILINE)
     assert heads == [
-        *("Less than fair", "Results", "Checks", "What could not be concluded", "What differs", "What each arm cost"),
-        *("Held-out loss at equal tokens", "Loss by domain", "Answers in a foreign script", "Side by side"),
+        *("Less than fair", "Results", "By domain", "Checks", "What could not be concluded", "What differs"),
+        *("What each arm cost", "Held-out loss at equal tokens", "Answers in a foreign script", "Side by side"),
         "Where it comes from",
     ]
 
@@ -128,7 +128,7 @@ def test_names_from_a_recipe_are_text_too(tmp_path: Path) -> None:
     comparison = replace(
         made_comparison(tmp_path, arms, ()), name=HOSTILE, warnings=[HOSTILE], open_questions=[HOSTILE]
     )
-    comparison.runs[0]["results"]["domain_loss"] = {HOSTILE: 1.0}
+    comparison.domains[0] = replace(comparison.domains[0], domain=HOSTILE)
     page, markdown = write(tmp_path, comparison)
     assert page.tags["script"] == 2
     assert page.tags["img"] == 0
@@ -184,11 +184,11 @@ def test_runs_without_answers_logs_or_scores(tmp_path: Path) -> None:
     page, markdown = write(tmp_path, made_comparison(tmp_path, checks=()))
     assert [name for name in page.ids if name in SECTIONS] == [
         "results",
+        "domains",
         "open",
         "arms",
         "compute",
         "charts",
-        "domains",
         "provenance",
     ]
     assert [name for name in page.ids if name in CURVES] == []

@@ -74,13 +74,13 @@ class RunFacts:
         """The domain of each example whose row names one; none in runs of before it was kept."""
         return dict(self._scores.get("domains") or {})
 
-    def of_domain(self, domain: str) -> RunFacts:
-        """The same run on the examples of one domain: each figure that has a value an example there."""
+    def of_domain(self, domain: str, only: str | None = None) -> RunFacts:
+        """The same run on the examples of one domain: each figure that has a value an example there, or `only` one."""
         named, ids = self.domains, self._scores["ids"]
         own = [i for i, name in enumerate(ids) if named.get(name) == domain]
         scores, metrics = {}, {}
         for name, whole in self._scores["scores"].items():
-            found = self.scores(name)
+            found = self.scores(name) if only in (None, name) else None
             if found is None or not found.weights[own].sum() > 0:
                 continue
             mean = float((found.values[own] * found.weights[own]).sum() / found.weights[own].sum())

@@ -6,19 +6,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..results import render
-from .shape import ArmInfo, Cell, Comparison, Compute, Interval
+from .shape import ArmInfo, Cell, Comparison, Compute, DomainLoss, Interval
 
 Row = dict[str, Any]
 ARROW = {True: "higher is better", False: "lower is better"}
 CHANGES = 3
 """Changed keys that are named in the table of arms; the rest are counted."""
+DOMAINS = 12
+"""Columns of the table by domain."""
+MORE = "comparison.json and the report have all"
 
 
 def as_text(comparison: Comparison) -> str:
     """For the terminal."""
     parts = [_title(comparison)]
-    for heading, rows in _tables(comparison):
-        parts.append(f"{heading}\n{render(rows)}")
+    for heading, rows, note in _tables(comparison):
+        parts.append(f"{heading}\n{render(rows)}" + (f"\n{note}" if note else ""))
     parts += [f"{heading}\n" + "\n".join(f"- {line}" for line in lines) for heading, lines in _lists(comparison)]
     return "\n\n".join(parts)
 
@@ -26,8 +29,8 @@ def as_text(comparison: Comparison) -> str:
 def as_markdown(comparison: Comparison) -> str:
     """For a notebook."""
     parts = [_title(comparison)]
-    for heading, rows in _tables(comparison):
-        parts.append(f"**{heading}**\n\n{_markdown(rows)}")
+    for heading, rows, note in _tables(comparison):
+        parts.append(f"**{heading}**\n\n{_markdown(rows)}" + (f"\n\n{note}" if note else ""))
     for heading, lines in _lists(comparison):
         parts.append(f"**{heading}**\n\n" + "\n".join(f"- {line}" for line in lines))
     return "\n\n".join(parts)
@@ -41,15 +44,18 @@ def _title(comparison: Comparison) -> str:
     return f"{comparison.name}: {arms} against {comparison.base}; intervals of {100 * comparison.level:g} %"
 
 
-def _tables(comparison: Comparison) -> list[tuple[str, list[Row]]]:
+def _tables(comparison: Comparison) -> list[tuple[str, list[Row], str]]:
+    """Heading, rows, and a line that goes beneath."""
+    shown = _domains_shown(comparison)
     tables = [
-        ("Arms", [_arm(arm, comparison.base) for arm in comparison.arms]),
-        ("Figures", _figures(comparison)),
-        ("Compute", _compute(comparison)),
-        ("Held-out loss at equal tokens", _marks(comparison)),
-        ("Checks", _checks(comparison)),
+        ("Arms", [_arm(arm, comparison.base) for arm in comparison.arms], ""),
+        ("Figures", _figures(comparison), ""),
+        ("By domain", _by_domain(comparison, shown), by_domain_said(comparison, len(shown))),
+        ("Compute", _compute(comparison), ""),
+        ("Held-out loss at equal tokens", _marks(comparison), ""),
+        ("Checks", _checks(comparison), ""),
     ]
-    return [(heading, rows) for heading, rows in tables if rows]
+    return [(heading, rows, note) for heading, rows, note in tables if rows]
 
 
 def _lists(comparison: Comparison) -> list[tuple[str, list[str]]]:
@@ -116,6 +122,44 @@ def _interval(interval: Interval | None, sign: bool = False, form: str = ".4g") 
     if interval.low is not None and interval.high is not None:
         text += f" [{format(interval.low, spec)}, {format(interval.high, spec)}]"
     return text
+
+
+def _domains_shown(comparison: Comparison) -> list[DomainLoss]:
+    """Where there are more than fit, those first in which some arm is better or worse."""
+    told = sorted(comparison.domains, key=lambda each: not any(map(settled, each.cells)))[:DOMAINS]
+    return [each for each in comparison.domains if each in told]
+
+
+def _by_domain(comparison: Comparison, shown: Sequence[DomainLoss]) -> list[Row]:
+    """A row an arm, a column a domain."""
+    rows = []
+    for arm in comparison.arms:
+        cells = {each.domain: next((cell for cell in each.cells if cell.arm == arm.name), None) for each in shown}
+        if any(cells.values()):
+            rows.append({"arm": arm.name} | {name: _loss_and_verdict(cell) for name, cell in cells.items()})
+    return rows
+
+
+def _loss_and_verdict(cell: Cell | None) -> str:
+    return "-" if cell is None else f"{cell.interval.mean:.4g} {settled(cell)}".rstrip()
+
+
+def settled(cell: Cell) -> str:
+    """`better`, `worse`, or nothing where neither is shown."""
+    return cell.difference.verdict if cell.difference and cell.difference.verdict in ("better", "worse") else ""
+
+
+def by_domain_said(comparison: Comparison, num_shown: int) -> str:
+    """What the figures by domain are, and how many domains are left out."""
+    said = "mean held-out loss over seeds"
+    differences = [cell.difference for each in comparison.domains for cell in each.cells if cell.difference]
+    if differences and all(found.verdict == "not decidable" for found in differences):
+        said += "; none is called better or worse, as nothing is known of other seeds"
+    elif differences:
+        said += f"; better or worse than {comparison.base} where the interval of the difference leaves 0 out"
+    if num_shown < (num := len(comparison.domains)):
+        said += f"; {num_shown} of {num} domains, first those in which an arm is better or worse: {MORE}"
+    return said
 
 
 def _compute(comparison: Comparison) -> list[Row]:

@@ -58,6 +58,14 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class DomainLoss:
+    """The held-out loss of every arm on the rows of one domain."""
+
+    domain: str
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
 class MetricInfo:
     name: str
     higher_is_better: bool
@@ -150,6 +158,8 @@ class Comparison:
     """Recipe hash, versions, git revision, data hashes, when."""
     runs: list[dict[str, Any]] = field(default_factory=list)
     """Arm, seed, folder (relative to the experiment's) and results of every run."""
+    domains: list[DomainLoss] = field(default_factory=list)
+    """Where the held-out rows are of two domains or more."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; seeds become text there, as JSON has it."""

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ...runtime.files import read_json
+from ..comparison.render import by_domain_said
 from ..comparison.shape import Comparison
 from . import charts, tables
 from .curves import colour, key
@@ -52,6 +53,7 @@ def gather(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "reached": tables.reached_table(comparison) if base_and_others else None,
         "marks": tables.marks_table(comparison),
         "domains": tables.domain_table(comparison),
+        "domains_said": by_domain_said(comparison, len(comparison.domains)),
         "charts": charts.curve_charts(comparison, runs),
         "panels": charts.panels(comparison),
         "foreign": foreign_answers(comparison, samples, folder),
@@ -75,12 +77,12 @@ def _parts(page: Mapping[str, Any]) -> list[tuple[str, str]]:
     comparison: Comparison = page["comparison"]
     parts = [
         ("results", "Results", comparison.metrics),
+        ("domains", "By domain", page["domains"]),
         ("checks", "Checks", comparison.checks),
         ("open", "Not concluded", comparison.open_questions),
         ("arms", "What differs", True),
         ("compute", "Cost", page["compute"]),
         ("charts", "Charts", page["charts"] or page["panels"]),
-        ("domains", "Domains", page["domains"]),
         ("samples", "Side by side", page["samples"].examples),
         ("provenance", "Where it comes from", True),
     ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..comparison.shape import Comparison
-from .words import common_decimals, count, duration, memory, number, plain, with_spread
+from ..comparison.render import settled
+from ..comparison.shape import Cell, Comparison
+from .words import common_decimals, count, duration, memory, number, plain, signed, with_spread
 
 
 @dataclass(frozen=True)
@@ -88,21 +89,21 @@ def _with_ends(mean: float, low: float | None, high: float | None, show: Callabl
 
 
 def domain_table(comparison: Comparison) -> Table:
-    """The finished models' held-out loss, domain by domain."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for run in comparison.runs:
-        for domain, loss in (run["results"].get("domain_loss") or {}).items():
-            found.setdefault(domain, {}).setdefault(run["arm"], []).append(loss)
-    arms = [arm.name for arm in comparison.arms if any(arm.name in by_arm for by_arm in found.values())]
+    """The finished models' held-out loss, a row an arm and a column a domain, as on screen."""
     rows = []
-    for domain, by_arm in found.items():
-        row = [domain]
-        for arm in arms:
-            losses = by_arm.get(arm, [])
-            text = number(sum(losses) / len(losses)) if losses else "–"
-            row.append(f"{text} [{number(min(losses))}, {number(max(losses))}]" if len(losses) > 1 else text)
-        rows.append(row)
-    return Table(["domain", *arms], rows)
+    for arm in comparison.arms:
+        cells = [next((cell for cell in each.cells if cell.arm == arm.name), None) for each in comparison.domains]
+        if any(cells):
+            rows.append([arm.name, *("–" if cell is None else _of_domain(cell) for cell in cells)])
+    return Table(["arm", *(each.domain for each in comparison.domains)], rows)
+
+
+def _of_domain(cell: Cell) -> str:
+    """`0.762`, or `0.762 (+0.104, worse)` where it is shown to differ from the base arm."""
+    loss = number(cell.interval.mean, 3)
+    if cell.difference is None or not (verdict := settled(cell)):
+        return loss
+    return f"{loss} ({signed(cell.difference.interval.mean, 3)}, {verdict})"
 
 
 def marks_table(comparison: Comparison) -> Table:
