@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from curricle.errors import ModelError
+from curricle.errors import ModelError, RunError
 from curricle.experts.checkpoint import Checkpoint
 from curricle.models.config import ModelConfig
 from curricle.models.identity import weights_fingerprint
@@ -63,8 +63,19 @@ def test_an_untied_head_is_a_tensor_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_run_holds_its_model(tmp_path: Path) -> None:
-    base(tmp_path / "model")
-    assert Checkpoint(tmp_path).folder == tmp_path / "model"
+    run = tmp_path / "experiment" / "arm" / "seed-0"
+    base(run / "model")
+    for folder in (run, run.parent, run.parent.parent):
+        assert Checkpoint(folder).folder == run / "model"
+
+
+def test_several_runs_are_named(tmp_path: Path) -> None:
+    for seed in range(2):
+        (tmp_path / f"seed-{seed}" / "model").mkdir(parents=True)
+    with pytest.raises(RunError, match=r"holds 2 runs \(seed-0, seed-1\); name one of them"):
+        Checkpoint(tmp_path)
+    base(tmp_path)
+    assert Checkpoint(tmp_path).folder == tmp_path
 
 
 def test_damaged_folders_are_one_line(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from curricle.errors import ModelError, RecipeError
+from curricle.errors import ModelError, RecipeError, RunError
 from curricle.experts import files
 from curricle.experts.checkpoint import Checkpoint
 from curricle.experts.difference import Difference, Factors
@@ -146,3 +146,15 @@ def test_a_folder_of_another_version(start: Checkpoint, tmp_path: Path) -> None:
     about.write_text(about.read_text().replace('"version": 1', '"version": 2'))
     with pytest.raises(ModelError, match="version 2; here curricle-difference version 1 is read"):
         read_difference(tmp_path / "out" / "a")
+
+
+def test_an_expert_is_named_by_its_arm(start: Checkpoint, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    adapter(runs / "code" / "seed-0" / "model", start.folder, seed=1)
+    moved(runs / "whole" / "seed-3" / "model", start.folder, seed=2)
+    exact = {"code": runs / "code" / "seed-0", "whole": runs / "whole" / "seed-3"}
+    wanted = difference(start.folder, exact, tmp_path / "exact")
+    found = difference(start.folder, [f"{name}={runs / name}" for name in exact], tmp_path / "by-arm")
+    assert found.summaries == wanted.summaries
+    with pytest.raises(RunError, match=r"holds 2 runs \(code/seed-0, whole/seed-3\); name one of them"):
+        read_difference(runs, start)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from curricle.errors import RunError
-from curricle.runtime.rundir import hold
+from curricle.runtime.rundir import find_run, hold
 
 HOLD = """
 import sys
@@ -75,3 +75,16 @@ print(held)
     assert all(int(one.communicate(timeout=60)[0]) > 0 for one in both)
     assert [one.returncode for one in both] == [0, 0]
     assert not list(tmp_path.iterdir())
+
+
+def test_the_one_run_below_a_folder(tmp_path: Path) -> None:
+    first, second = tmp_path / "arm" / "seed-0", tmp_path / "other" / "seed-3"
+    for run in (first, second):
+        (run / "model").mkdir(parents=True)
+    assert find_run(first) == find_run(first.parent) == first
+    with pytest.raises(RunError, match=r"holds 2 runs \(arm/seed-0, other/seed-3\); name one of them"):
+        find_run(tmp_path)
+    (second / "model").rmdir()
+    assert find_run(tmp_path) == first
+    with pytest.raises(RunError, match="holds no finished run"):
+        find_run(second)

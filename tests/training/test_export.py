@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 import curricle
 from curricle.errors import ModelError, RunError
 from curricle.models.mtp.making import add_heads
-from curricle.training.export import export, find_run
+from curricle.runtime.rundir import find_run
+from curricle.training.export import export
 
 pytestmark = pytest.mark.usefixtures("libraries")
 RECIPE: dict[str, Any] = {

@@ -10,7 +10,7 @@ from ..models.config import ModelConfig
 from ..runtime.files import atomic_folder, read_json
 from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
-from ..training.export import find_run
+from ..runtime.rundir import find_run
 from .generator import check_cloud
 from .toys.base import place_base
 

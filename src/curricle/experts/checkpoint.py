@@ -11,6 +11,7 @@ from ..models.config import ModelConfig
 from ..models.identity import weights_fingerprint
 from ..models.loading import weights_folder
 from ..runtime.files import read_json
+from ..runtime.rundir import find_run, runs_below
 
 if TYPE_CHECKING:
     import torch
@@ -110,8 +111,8 @@ class Checkpoint:
 
 
 def model_folder(path: str | Path) -> Path:
-    """The folder of the weights: `path` itself, `model/` in a run, or a model of the hub in the local cache."""
-    folder = Path(path).expanduser()
+    """The folder of the weights: `path` itself, `model/` in the run there, or a model of the hub in the local cache."""
+    folder = run_folder(path)
     if folder.is_file():
         raise ModelError(f"{folder} is a file; name the folder that holds it")
     if not folder.is_dir():
@@ -122,6 +123,14 @@ def model_folder(path: str | Path) -> Path:
     if not (folder / "config.json").exists() and (folder / "model").is_dir():
         return folder / "model"
     return folder
+
+
+def run_folder(path: str | Path) -> Path:
+    """The one finished run of an arm or an experiment; any other folder as it is. Several are named."""
+    folder = Path(path).expanduser()
+    if any((folder / file).exists() for file in ("config.json", "adapter_config.json")) or not runs_below(folder):
+        return folder
+    return find_run(folder)
 
 
 def open_safetensors(path: Path) -> Any:

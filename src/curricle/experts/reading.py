@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
-from .checkpoint import Checkpoint, model_folder
+from .checkpoint import Checkpoint, model_folder, run_folder
 from .difference import Difference, Lazy, learned
 from .files import NAME as WRITTEN
 from .files import TOGETHER, read_written
@@ -23,8 +23,8 @@ def read_difference(path: str | Path, base: Checkpoint | None = None, name: str 
 
     With a base the names and shapes are held against it, and its fingerprint against the one that was recorded.
     """
-    folder = Path(path).expanduser()
-    name = name or folder.name
+    folder = run_folder(path)
+    name = name or Path(path).name
     if (folder / TOGETHER).is_file():
         held = ", ".join(sorted(place.parent.name for place in folder.glob(f"*/{WRITTEN}")))
         raise ModelError(f"{path} holds several differences ({held}); name one of them")

@@ -1,4 +1,4 @@
-"""A run's folder belongs to one process at a time and to one recipe."""
+"""Folders of runs: each belongs to one process at a time and to one recipe, and is found by its arm's too."""
 
 from __future__ import annotations
 
@@ -38,6 +38,26 @@ def hold(folder: str | Path) -> Iterator[Path]:
                 (folder / LOCK).unlink()
                 with suppress(OSError):  # another process waited for it and has put its own lock there
                     folder.rmdir()
+
+
+def find_run(run: Path) -> Path:
+    """The folder of the one finished run meant by a path."""
+    if (run / "model").is_dir():
+        return run
+    found = runs_below(run)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise RunError(
+            f"{run} holds no finished run: looked for model/ and */seed-*/model; is the path right, the run done?"
+        )
+    names = ", ".join(str(path.relative_to(run)) for path in found[:6])
+    raise RunError(f"{run} holds {len(found)} runs ({names}); name one of them")
+
+
+def runs_below(folder: Path) -> list[Path]:
+    """The finished runs of an arm, or of an experiment."""
+    return sorted(path.parent for level in ("seed-*/model", "*/seed-*/model") for path in folder.glob(level))
 
 
 def _sign(handle: IO[str], folder: Path) -> None:

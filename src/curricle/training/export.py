@@ -11,6 +11,7 @@ from ..models.loading import load_model
 from ..runtime.files import atomic_folder, read_json, write_text
 from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
+from ..runtime.rundir import find_run
 from .folding import merge_adapter
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -61,21 +62,6 @@ def _how_to_load(out: Path, model: Any) -> str:
         f"{model.config.num_future_tokens} heads; `curricle model convert {out} -o DIR --heads 1` makes the plain "
         "model of its first head, which needs no import"
     )
-
-
-def find_run(run: Path) -> Path:
-    """The folder of the one finished run meant by a path."""
-    if (run / "model").is_dir():
-        return run
-    found = sorted(path.parent for level in ("seed-*/model", "*/seed-*/model") for path in run.glob(level))
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise RunError(
-            f"{run} holds no finished run: looked for model/ and */seed-*/model; is the path right, the run done?"
-        )
-    names = ", ".join(str(path.relative_to(run)) for path in found[:6])
-    raise RunError(f"{run} holds {len(found)} runs ({names}); name one of them")
 
 
 def _load(folder: Path, dtype: Dtype | None) -> tuple[Any, Any]:

@@ -72,6 +72,17 @@ def test_the_folder_says_what_it_is(models: dict[str, Path], tmp_path: Path) -> 
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 
+def test_experts_are_named_by_their_arms(models: dict[str, Path], tmp_path: Path) -> None:
+    for arm, expert in (("whole", "a"), ("lora", "lora")):
+        shutil.copytree(models[expert], tmp_path / "runs" / arm / "seed-0" / "model")
+    weights = {"whole": 0.5, "lora": 0.25}
+    arms = {name: tmp_path / "runs" / name for name in weights}
+    found = merge(models["base"], arms, tmp_path / "by-arm", weights=weights, normalize="sum1").folder
+    exact = {"whole": models["a"], "lora": models["lora"]}
+    wanted = merge(models["base"], exact, tmp_path / "out", weights=weights, normalize="sum1").folder
+    assert files(found) == files(wanted)
+
+
 def test_shards_hold_the_same_tensors_as_one_file(models: dict[str, Path], tmp_path: Path) -> None:
     asked: dict[str, Any] = {"experts": {"a": models["a"]}, "weights": {"a": 0.3}}
     one = merge(models["base"], out=tmp_path / "one", **asked).folder

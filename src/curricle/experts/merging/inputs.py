@@ -16,7 +16,7 @@ from ...models.config import ModelConfig
 from ...models.identity import weights_fingerprint
 from ...runtime.files import read_json, sha256_file
 from ...runtime.progress import say
-from ..checkpoint import Checkpoint
+from ..checkpoint import Checkpoint, run_folder
 from ..difference import Difference, Factors, learned
 from ..files import NAME as DIFFERENCE_FILE
 from ..peft_files import CONFIG as ADAPTER_FILE
@@ -73,7 +73,7 @@ def open_expert(name: str, path: str | Path | Difference, base: Checkpoint) -> E
         path.check_base(base)
         return _of_difference(name, base.folder, path)
     difference = read_difference(path, base, name)
-    folder = _beside_base(Path(path).expanduser())
+    folder = _beside_base(run_folder(path))
     if folder is not None:
         check_tokenizer(name, folder, base.folder)
         return _of_difference(name, folder, difference)
