@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from curricle.experiments.comparison.compute import arm_compute, train_flops, unequal
+from curricle.experiments.comparison.build import build_comparison
+from curricle.experiments.comparison.compute import arm_compute, experts_of, of_experts, train_flops, unequal
 from curricle.experiments.comparison.facts import read_arm
 from experiments.comparison.runs import SIZE, write_logs, write_run
 
@@ -172,3 +173,26 @@ def test_unequal_compute_is_said(tmp_path: Path) -> None:
     assert len(lines) == 2
     assert lines[0].startswith("more was trained on 4,400 tokens and base on 4,000 (+10%)")
     assert lines[1] == "longer took 5 steps and base 4 (+25%)"
+
+
+def test_experts_are_spoken_of_together(tmp_path: Path) -> None:
+    every = [{"path": f"{name}.jsonl"} for name in ("drama", "korean", "web")]
+    tokens = {"joint": 4000, "drama": 720, "korean": 800, "web": 840, "longer": 8000, "merged": 0}
+    settings: dict[str, Any] = {name: {"data": {"train": every}} for name in ("joint", "longer", "merged")}
+    settings |= {name: {"data": {"train": [{"path": f"{name}.jsonl"}]}} for name in ("drama", "korean", "web")}
+    settings["merged"]["merge"] = {"arms": ["drama", "korean", "web"]}
+    for name, num in tokens.items():
+        write_run(tmp_path / name / "seed-0", tokens=num, settings=settings[name], metrics={"loss": 1.0})
+    by_name = {name: read_arm(tmp_path / name, f"old/{name}") for name in tokens}
+    arms = list(by_name.values())
+    assert build_comparison("dem", tmp_path, arms).warnings == [
+        "old/drama, old/korean and old/web are experts: each was trained on its own domain, on 18 to 21 % of "
+        "old/joint's tokens",
+        "old/longer was trained on 8,000 tokens and old/joint on 4,000 (+100%): what differs may be due to that",
+    ]
+    one = of_experts([by_name["drama"]], by_name["joint"])
+    assert one == ["old/drama is an expert: it was trained on its own domain, on 18 % of old/joint's tokens"]
+    same = of_experts([by_name["longer"]], by_name["joint"])  # merges may be of other arms than experts of domains
+    assert same == ["old/longer is an expert: it was trained on 200 % of old/joint's tokens"]
+    assert of_experts([by_name["joint"]], by_name["joint"]) == []
+    assert [arm.name for arm in experts_of(arms, by_name["drama"])] == ["old/korean", "old/web"]

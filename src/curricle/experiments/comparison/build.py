@@ -10,13 +10,13 @@ from typing import Any
 
 from .cells import figure_cells
 from .checks import judge, parse_checks
-from .compute import arm_compute, unequal
+from .compute import arm_compute, experts_of, of_experts, unequal
 from .config import CheckConfig, ComparisonConfig
 from .domains import domain_losses
 from .facts import ArmFacts, changes
 from .progress import build_progress
 from .questions import open_questions, unfair
-from .shape import ArmInfo, Comparison, MetricInfo
+from .shape import ArmInfo, Comparison, Compute, MetricInfo
 
 
 def build_comparison(
@@ -47,11 +47,23 @@ def build_comparison(
         progress=build_progress(arms, base, config.level),
         checks=judge(parse_checks(checks), arms, config),
         open_questions=open_questions(cells, arms, base),
-        warnings=[*_other_base(config.base, base.name), *unequal(compute, base.name), *unfair(arms, base)],
+        warnings=_warnings(arms, base, config, compute),
         provenance=_provenance(arms),
         runs=_runs(arms, Path(folder)),
         domains=domain_losses(arms, base, config),
     )
+
+
+def _warnings(
+    arms: Sequence[ArmFacts], base: ArmFacts, config: ComparisonConfig, compute: Sequence[Compute]
+) -> list[str]:
+    experts = experts_of(arms, base)
+    return [
+        *_other_base(config.base, base.name),
+        *of_experts(experts, base),
+        *unequal(compute, base.name, [arm.name for arm in experts]),
+        *unfair(arms, base),
+    ]
 
 
 def _other_base(asked: str | None, base: str) -> list[str]:

@@ -14,6 +14,7 @@ recomputation that spares memory is no work of the model and is not counted.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,14 +94,15 @@ def tokens_per_second(run: RunFacts) -> float:
     return (run.results.get("tokens") or 0) / seconds if seconds else 0.0
 
 
-def unequal(arms: Sequence[Compute], base: str) -> list[str]:
-    """A line for each arm that was not trained on as many tokens, or for as many steps, as the base arm."""
+def unequal(arms: Sequence[Compute], base: str, experts: Sequence[str] = ()) -> list[str]:
+    """A line for each arm that was not trained on as many tokens, or for as many steps, as the base arm; for `experts`,
+    which `of_experts` speaks of, none."""
     [reference] = [each for each in arms if each.arm == base]
     lines = []
     for each in arms:
         for what in ("tokens", "steps"):
             own, other = getattr(each, what), getattr(reference, what)
-            if own and other and abs(own - other) > UNEQUAL * other:
+            if each.arm not in experts and _differ(own, other):
                 lines.append(
                     f"{each.arm} was trained on {own:,.0f} {what} and {base} on {other:,.0f} "
                     f"({(own - other) / other:+.0%}): what differs may be due to that"
@@ -108,6 +110,38 @@ def unequal(arms: Sequence[Compute], base: str) -> list[str]:
                     else f"{each.arm} took {own:,.0f} steps and {base} {other:,.0f} ({(own - other) / other:+.0%})"
                 )
     return lines
+
+
+def _differ(own: float, other: float) -> bool:
+    return bool(own and other) and abs(own - other) > UNEQUAL * other
+
+
+def experts_of(arms: Sequence[ArmFacts], base: ArmFacts) -> list[ArmFacts]:
+    """The arms whose models some arm merges; one that the others are compared with is an arm like others."""
+    merged = {
+        _folder(arm).parent / name for arm in arms for name in (arm.settings.get("merge") or {}).get("arms") or []
+    }
+    return [arm for arm in arms if arm is not base and _folder(arm) in merged]
+
+
+def _folder(arm: ArmFacts) -> Path:
+    return next(iter(arm.runs.values())).folder.parent
+
+
+def of_experts(experts: Sequence[ArmFacts], base: ArmFacts) -> list[str]:
+    """One line for all experts: less training than the base arm had is what they are made of."""
+    reference = arm_compute(base)
+    costs = [cost for arm in experts if (cost := arm_compute(arm)).tokens and reference.tokens]
+    if not any(_differ(cost.tokens, reference.tokens) or _differ(cost.steps, reference.steps) for cost in costs):
+        return []
+    names = [cost.arm for cost in costs]
+    listed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    are, each = ("are experts", "each") if len(names) > 1 else ("is an expert", "it")
+    shares = [f"{100 * cost.tokens / reference.tokens:.0f}" for cost in costs]
+    ends = list(dict.fromkeys([min(shares, key=float), max(shares, key=float)]))
+    rows = [(arm.settings.get("data") or {}).get("train") for arm in [base, *experts]]
+    own = " on its own domain," if all(one not in rows[:i] for i, one in enumerate(rows)) else ""
+    return [f"{listed} {are}: {each} was trained{own} on {' to '.join(ends)} % of {base.name}'s tokens"]
 
 
 def _mean(runs: Sequence[dict[str, Any]], name: str) -> float:
