@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ import pytest
 
 import curricle
 from curricle.cli.app import main
-from curricle.errors import DataError, ModelError, RecipeError
+from curricle.errors import DataError, ModelError, RecipeError, RunError
 from curricle.experiments.searching import search_weights, sources_of
 from curricle.models.nano import train_tokenizer
 from curricle.runtime.quiet import calm_libraries
+from curricle.runtime.rundir import LOCK, hold
 from experts import made
 from support import model
 
@@ -124,6 +127,49 @@ def test_what_is_asked_wrongly(
     with pytest.raises(kind, match=line) as caught:
         search_weights(**asked(place, **{"output": tmp_path / "out", **changes}))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "line"),
+    [
+        ({"objective": "shares", "shares": {"lav": 1.0}}, RecipeError, "name the domain `lav`, which has no row"),
+        ({"budget": 3}, RecipeError, "budget of 3 evaluations, and its starting points take 4"),
+        ({"output": "full"}, RunError, "holds thesis.txt and no search"),
+        ({"output": "other"}, RunError, "holds a search of another base, other experts or other rows"),
+        ({"output": "busy"}, RunError, "is in use by another process"),
+        ({"test": "law.jsonl"}, DataError, "5 of 10 validation rows are test rows too"),
+        ({"at": "@nan"}, RecipeError, "the weight"),
+        ({"at": "@0", "normalize": "sum1"}, RecipeError, "sum to 0"),
+    ],
+)
+def test_what_needs_no_model_is_refused_before_one_is_loaded(
+    place: Path, tmp_path: Path, changes: dict[str, Any], kind: type[Exception], line: str
+) -> None:
+    """The base has no weights at all, so that any try to load it would say something else."""
+    bare = tmp_path / "base"
+    shutil.copytree(place / "base", bare, ignore=shutil.ignore_patterns("*.safetensors"))
+    for name, file, text in (
+        ("full", "thesis.txt", "years of work"),
+        ("other", "search.jsonl", '{"step": 1, "key": {"rows": "x"}, "weights": {"law": 0, "news": 0}}\n'),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text(text)
+    settings = {"output": "out", **changes}
+    at = settings.pop("at", "")
+    settings |= {"base": bare, "output": tmp_path / settings["output"]}
+    settings["experts"] = [f"{name}={place / f'expert-{name}'}{at}" for name in WORDS]
+    if "test" in settings:
+        settings["test"] = place / settings["test"]
+    busy = hold(tmp_path / "busy") if line.startswith("is in use") else nullcontext()
+    before = files_in(tmp_path)
+    with busy, pytest.raises(kind, match=line) as caught:
+        search_weights(**asked(place, **settings))
+    assert "\n" not in str(caught.value)
+    assert files_in(tmp_path) == before
+
+
+def files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.name != LOCK)
 
 
 def test_an_expert_of_another_base(place: Path, tmp_path: Path) -> None:

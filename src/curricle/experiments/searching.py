@@ -16,12 +16,14 @@ from ..experts.search.config import SearchConfig
 from ..runtime.devices import computing
 from ..runtime.progress import say
 from ..runtime.quiet import calm_libraries
+from ..runtime.rundir import hold
 from .document import Place, Places
 from .resolve import check
 
 if TYPE_CHECKING:
     from ..data.table import TokenTable
     from ..experts.search.found import Found
+    from .material import Material
     from .subject import Subject
 
 GIVEN = "given"
@@ -55,55 +57,72 @@ def search_weights(
     >>> curricle.search_weights("base", {"law": "runs/law", "news": "runs/news"},
     ...                         {"law": "law.jsonl", "news": "news.jsonl"}, "search")   # doctest: +SKIP
     """
-    config = read_settings(settings)
-    named = _named(experts)
+    from ..experts.search.evaluations import lines_there
+    from ..experts.search.starts import check_budget
+
+    config, named, folder = read_settings(settings), _named(experts), Path(output)
+    check_budget(config, [one.name for one in named], _given(named))
+    lines_there(folder)
+    with hold(folder):  # nobody else searches there
+        pass
     subject = _subject(base, data, domain_field, recipe, overrides)
     tokenizer = subject.tokenizer()
     table = _table(subject, tokenizer, "data")
     other = _subject(base, test, domain_field, recipe, overrides) if test is not None else None
     kept = None if other is None else _table(other, tokenizer, "test")
-    return _searched(subject, tokenizer, table, kept, named, config, Path(output))
+    return _searched(subject, subject.material(tokenizer, table), kept, named, config, folder)
 
 
 def _searched(
     subject: Subject,
-    tokenizer: Any,
-    table: TokenTable,
+    material: Material,
     test: TokenTable | None,
     named: Sequence[Named],
     config: SearchConfig,
-    output: Path,
+    folder: Path,
 ) -> Found:
+    """Whatever needs no model is looked at before it is loaded."""
     from ..experts.checkpoint import Checkpoint
     from ..experts.reading import read_difference
+    from ..experts.search.objective import HeldOut
+    from ..experts.search.search import check_bases, check_search
     from ..experts.search.search import search_weights as search
     from .assemble import load_saved
     from .material import half_of, rows_of
 
+    table, rows = material.eval, rows_of(material)
+    assert table is not None
+    batch_size = int(subject.settings.training["per_device_eval_batch_size"])
+    names, starts = [one.name for one in named], _given(named)
+    check_search(HeldOut(table, rows, batch_size), names, config, folder, test=test, starts=starts)
     checkpoint = Checkpoint(subject.folder or subject.settings.model.name_or_path)
     differences = {one.name: read_difference(one.path, checkpoint, name=one.name) for one in named}
-    weights = {one.name: one.weight for one in named if one.weight is not None}
-    material = subject.material(tokenizer, table)
+    check_bases(differences, checkpoint.fingerprint())
     model: Any = load_saved(material, subject.seed, subject.folder or Path("."))
     if hasattr(model, "peft_config"):
         raise ModelError(
             f"the base {subject.label} is an adapter beside a model; name the model itself, or write a whole one with "
             "`curricle export`"
         )
-    batch_size = int(subject.settings.training["per_device_eval_batch_size"])
     with computing(next(model.parameters()).device, half_of(subject.settings)):
         return search(
             model,
             differences,
             table,
-            rows_of(material),
+            rows,
             config,
-            output,
+            folder,
             batch_size=batch_size,
             test=test,
             base=checkpoint.fingerprint(),
-            starts={GIVEN: weights} if weights else None,
+            starts=starts,
         )
+
+
+def _given(named: Sequence[Named]) -> dict[str, dict[str, float]]:
+    """Weights that were named with the experts, as a starting point."""
+    weights = {one.name: one.weight for one in named if one.weight is not None}
+    return {GIVEN: weights} if weights else {}
 
 
 def read_settings(settings: Mapping[str, Any]) -> SearchConfig:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -104,6 +104,15 @@ def lines_there(folder: Path) -> list[dict[str, Any]]:
         raise RunError(f"{folder} holds {others[0]} and no search; name an empty folder, or that of a search")
     path = folder / LOG
     return [_object(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
+
+
+def check_folder(folder: Path, rows: str, experts: Sequence[str]) -> None:
+    """Refuse a folder of something else, or of a search of other rows or experts by name, before a model is there to
+    tell other numbers."""
+    for line in lines_there(folder):
+        key, weights = line.get("key"), line.get("weights")
+        if not isinstance(key, dict) or key.get("rows") != rows or sorted(weights or {}) != sorted(experts):
+            raise of_another(folder)
 
 
 def of_another(folder: Path) -> RunError:

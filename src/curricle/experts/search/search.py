@@ -16,11 +16,11 @@ from ...runtime.fingerprint import fingerprint
 from ...runtime.progress import say
 from ...runtime.rundir import hold
 from .config import SearchConfig
-from .evaluations import DIGITS, Evaluation, Evaluations, On
+from .evaluations import DIGITS, Evaluation, Evaluations, On, check_folder
 from .found import Found, weights_in_words
 from .methods import Ask, Known, Point, Space, Spent, coordinate, grid, nelder_mead
 from .objective import HeldOut, check_rows, score_of
-from .starts import BASE, starting_points
+from .starts import BASE, check_budget, starting_points
 from .starts import key as key_of
 from .writing import set_aside, write_found
 
@@ -61,7 +61,7 @@ def search_weights(
     from .mixture import Mixture
 
     held = HeldOut(table, rows, batch_size)
-    check_rows(held, list(differences), config, test)
+    check_search(held, list(differences), config, None if on_other == "aside" else folder, test=test, starts=starts)
     check_bases(differences, base)
     points = starting_points(list(differences), held.tokens, config, starts or {})
     with hold(folder) as place, Mixture(model, differences) as mixture, HeadTap(model) as tap:
@@ -79,6 +79,22 @@ def search_weights(
         finally:
             evaluations.close()
         return write_found(found, place, held.tokens)
+
+
+def check_search(
+    held: HeldOut,
+    experts: list[str],
+    config: SearchConfig,
+    folder: str | Path | None = None,
+    *,
+    test: TokenTable | None = None,
+    starts: Mapping[str, Mapping[str, float]] | None = None,
+) -> None:
+    """All that can be refused without a model: rows, names, the budget, and a folder that is not this search's."""
+    check_rows(held, experts, config, test)
+    check_budget(config, experts, starts)
+    if folder is not None:
+        check_folder(Path(folder), rows_key(parts_of(held, config)), experts)
 
 
 def parts_of(held: HeldOut, config: SearchConfig) -> dict[On, HeldOut]:
