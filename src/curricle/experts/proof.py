@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
+from ..runtime.quiet import calm_libraries
 from .checkpoint import Checkpoint
 from .difference import Difference, Factors
 from .reading import read_difference
@@ -44,6 +45,7 @@ class Proof:
         )
 
 
+@calm_libraries()
 def prove_merge(
     merged: str | Path,
     base: str | Path,

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from curricle.errors import CurricleError, ModelError, RecipeError, RunError
 from curricle.experts.checkpoint import Checkpoint
 from curricle.experts.merging import MergeSettings, merge
+from curricle.experts.merging.card import _ends
 from curricle.experts.merging.config import densities_of, weights_of
 from curricle.experts.merging.prepare import plan_of
 from curricle.experts.merging.stream import PIECE, peak_bytes, write_shards
@@ -81,6 +82,22 @@ def test_experts_are_named_by_their_arms(models: dict[str, Path], tmp_path: Path
     exact = {"whole": models["a"], "lora": models["lora"]}
     wanted = merge(models["base"], exact, tmp_path / "out", weights=weights, normalize="sum1").folder
     assert files(found) == files(wanted)
+    card = (found / "README.md").read_text()
+    for said in ("| whole | 0.5 | whole/seed-0/model |", "| lora | 0.25 | lora/seed-0/model |", "| base | | base |"):
+        assert said in card
+
+
+@pytest.mark.parametrize(
+    ("paths", "ends"),
+    [
+        (["/m/base", "/x/code", "/y/web"], ["base", "code", "web"]),
+        (["/m/base", "/x/code", "/y/code"], ["base", "x/code", "y/code"]),
+        (["r/base/seed-0/model", "r/a/seed-0/model"], ["base/seed-0/model", "a/seed-0/model"]),
+        (["/m/base", "/m/base", "model"], ["base", "base", "model"]),
+    ],
+)
+def test_folders_are_told_apart(paths: list[str], ends: list[str]) -> None:
+    assert _ends(paths) == ends
 
 
 def test_shards_hold_the_same_tensors_as_one_file(models: dict[str, Path], tmp_path: Path) -> None:
@@ -214,7 +231,10 @@ def test_another_merge_does_not_take_over_what_was_left(models: dict[str, Path],
 def test_memory_is_said_beforehand(models: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
     merge(models["base"], {"a": models["a"]}, tmp_path / "out", weights={"a": 0.5})
     said = capsys.readouterr().err
-    assert "merging 21 tensors of 1 expert: reads" in said
+    size = (tmp_path / "out" / "model.safetensors").stat().st_size
+    tensors = sum(tensor.nbytes for tensor in load_file(models["a"] / "model.safetensors").values())
+    reads = f"reads {2 * tensors / 2**10:.1f} KiB, writes {size / 2**10:.1f} KiB, holds at most about"
+    assert f"merging 21 tensors of 1 expert: {reads}" in said
     plan = plan_of(models["base"], {"a": models["a"]}, (0.5,), (0.5,), "ties", "none", MergeSettings(density=0.5))
     assert peak_bytes(plan) == 4 * 97 * 32 * 6
 
@@ -301,7 +321,7 @@ def test_the_output_folder_is_safe(models: dict[str, Path], tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"weights": None}, "`a` has not a weight"),
+        ({"weights": None}, "the expert `a` has no weight; every expert needs one \\(NAME=PATH@WEIGHT\\)"),
         ({"weights": {"b": 1.0, "a": 1.0}}, "`b` has a weight but is no expert"),
         ({"weights": {"a": float("nan")}}, "the weight of `a` is nan"),
         ({"weights": {"a": 0.0}, "normalize": "sum1"}, "weights sum to 0, by which sum1 cannot divide"),

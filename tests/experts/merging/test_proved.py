@@ -37,16 +37,23 @@ def proof(models: dict[str, Path], out: Path, **how: Any) -> dict[str, Any] | No
 
 
 @pytest.mark.parametrize("how", [{}, {"normalize": "sum1"}, {"weights": {"a": -1.0, "b": 2.0}}])
-def test_a_merge_of_adapters_is_compared_with_base_and_adapters(models: Any, tmp_path: Path, how: Any) -> None:
+def test_a_merge_of_adapters_is_compared_with_base_and_adapters(
+    models: Any, tmp_path: Path, how: Any, capsys: Any
+) -> None:
     found = proof(models, tmp_path / "out", **how)
+    assert "Loading weights" not in capsys.readouterr().err
     assert found is not None
     assert found["difference"] <= found["tolerance"]
 
 
-def test_it_can_be_left_out_and_asked_for(models: dict[str, Path], tmp_path: Path) -> None:
+def test_it_can_be_left_out_and_asked_for(models: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
     assert proof(models, tmp_path / "none", prove=False) is None
+    assert "proved" not in capsys.readouterr().err
+    assert proof(models, tmp_path / "thinned", method="ties", settings=MergeSettings(density=0.5)) is None
+    assert capsys.readouterr().err.splitlines()[0] == "not proved: ties keeps a part of each difference"
     full = {"experts": {"a": models["whole"]}, "weights": {"a": 0.5}}
     assert proof(models, tmp_path / "full", **full) is None
+    assert "proved" not in capsys.readouterr().err
     assert proof(models, tmp_path / "asked", **full, prove=True) is not None
     with pytest.raises(RecipeError, match="prove is for sums"):
         proof(models, tmp_path / "ties", method="ties", settings=MergeSettings(density=0.5), prove=True)

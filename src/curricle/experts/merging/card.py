@@ -106,10 +106,11 @@ def _settings(plan: Plan) -> dict[str, Any]:
 def card(about: dict[str, Any], config: dict[str, Any]) -> str:
     """The README of the folder."""
     weights = about["weights"]
+    base, *folders = _ends([about["base"]["path"], *(source["path"] for source in about["experts"].values())])
     rows = "\n".join(
         f"| {name} | {weights[name] if not isinstance(weights[name], float) else format(weights[name], 'g')} | "
-        f"{Path(source['path']).name} | {source['fingerprint'] or 'not known'} |"
-        for name, source in about["experts"].items()
+        f"{folder} | {source['fingerprint'] or 'not known'} |"
+        for (name, source), folder in zip(about["experts"].items(), folders, strict=True)
     )
     files = "\n".join(f"| {file} | {digest} |" for file, digest in about["files"].items())
     density = f"Density: {about['density']}.\n\n" if "density" in about else ""
@@ -120,6 +121,20 @@ def card(about: dict[str, Any], config: dict[str, Any]) -> str:
         f"normalize `{about['normalize']}`. Sums are made in float32 and rounded once ({about['rounding']}).\n\n"
         f"```\n{about['formula']}\n```\n\n{density}"
         f"| expert | weight | folder | fingerprint |\n|---|---|---|---|\n{rows}\n"
-        f"| base | | {Path(about['base']['path']).name} | {about['base']['fingerprint']} |\n\n"
+        f"| base | | {base} | {about['base']['fingerprint']} |\n\n"
         f"| file | SHA256 |\n|---|---|\n{files}\n"
     )
+
+
+def _ends(paths: list[str]) -> list[str]:
+    """As much of the end of each path as tells it from the others; more where that begins with `model` or a seed."""
+    return [_end(Path(path), [Path(other) for other in paths if other != path]) for path in paths]
+
+
+def _end(path: Path, others: list[Path]) -> str:
+    for number in range(1, len(path.parts)):
+        end = path.parts[-number:]
+        says = end[0] != "model" and not end[0].startswith("seed-")
+        if says and all(end != other.parts[-number:] for other in others):
+            return "/".join(end)
+    return str(path)

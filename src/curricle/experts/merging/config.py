@@ -17,6 +17,7 @@ METHODS: tuple[str, ...] = get_args(Method)
 SPARSE = ("ties", "dare_linear", "dare_ties")
 """They look at a whole tensor at once; the others make each number on its own."""
 GIGABYTE = 10**9
+_HOW = {"weight": " (NAME=PATH@WEIGHT)", "density": ""}
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def densities_of(settings: MergeSettings, method: str, experts: list[str]) -> tu
     if asked is None:
         raise RecipeError(f"{method} needs a density, the share of each difference that is kept, such as 0.2")
     by_name = dict(asked) if isinstance(asked, Mapping) else dict.fromkeys(experts, asked)
-    check_names(by_name, experts, "a density")
+    check_names(by_name, experts, "density")
     for name, density in by_name.items():
         if not 0 < density <= 1:
             raise RecipeError(f"the density of `{name}` is {density}; it is a share above 0 and at most 1")
@@ -78,7 +79,7 @@ def weights_of(
         if weights:
             raise RecipeError("method uniform weighs all experts alike; leave the weights away, or take method linear")
         return (1 / len(experts),) * len(experts)
-    check_names(weights or {}, experts, "a weight")
+    check_names(weights or {}, experts, "weight")
     asked = tuple(float((weights or {})[name]) for name in experts)
     for name, weight in zip(experts, asked, strict=True):
         if not math.isfinite(weight):
@@ -98,7 +99,7 @@ def check_names(given: Mapping[str, float], experts: list[str], what: str) -> No
     """Neither more nor fewer than the experts."""
     for name in given:
         if name not in experts:
-            raise RecipeError(f"`{name}` has {what} but is no expert; {nearest(name, experts)}")
+            raise RecipeError(f"`{name}` has a {what} but is no expert; {nearest(name, experts)}")
     for name in experts:
         if name not in given:
-            raise RecipeError(f"the expert `{name}` has not {what}; every expert needs one (NAME=PATH@WEIGHT)")
+            raise RecipeError(f"the expert `{name}` has no {what}; every expert needs one{_HOW[what]}")

@@ -32,7 +32,7 @@ class Merged:
 
     def __str__(self) -> str:
         return (
-            f"{self.folder}: {self.num_tensors} tensors, {self.num_bytes / 2**20:,.1f} MiB, loadable with "
+            f"{self.folder}: {self.num_tensors} tensors, {_size(self.num_bytes)}, loadable with "
             f"AutoModelForCausalLM\n{self.about['formula']}"
         )
 
@@ -115,7 +115,7 @@ def carry_out(plan: Plan, out: Path, proof: Callable[[Path], dict[str, Any]] | N
         _check_space(plan, scratch)
         say(
             f"merging {counted(len(plan.base.names), 'tensor')} of {counted(len(plan.experts), 'expert')}: reads "
-            f"{_mib(plan.read_bytes)}, writes {_mib(plan.num_bytes)}, holds at most about {_mib(peak_bytes(plan))} "
+            f"{_size(plan.read_bytes)}, writes {_size(plan.num_bytes)}, holds at most about {_size(peak_bytes(plan))} "
             "of memory beside the libraries"
         )
         try:
@@ -139,7 +139,7 @@ def _check_space(plan: Plan, scratch: Path) -> None:
     free = shutil.disk_usage(scratch).free + left
     if free < plan.num_bytes:
         raise RunError(
-            f"{scratch.parent} has {_mib(free)} free and the merged model takes {_mib(plan.num_bytes)}; nothing was "
+            f"{scratch.parent} has {_size(free)} free and the merged model takes {_size(plan.num_bytes)}; nothing was "
             "written. Free some space, or write to another disk"
         )
 
@@ -156,5 +156,5 @@ def _take_name(scratch: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _mib(number: int) -> str:
-    return f"{number / 2**20:,.0f} MiB"
+def _size(number: int) -> str:
+    return f"{number / 2**20:,.1f} MiB" if number >= 2**20 else f"{number / 2**10:,.1f} KiB"

@@ -23,7 +23,10 @@ def is_proved(plan: Plan, asked: bool | None) -> bool:
         raise RecipeError(f"prove is for sums, and {method} drops a part of each difference; leave it out")
     if asked:
         return True
-    if not linear or not all(expert.low_rank for expert in plan.experts):
+    if not all(expert.low_rank for expert in plan.experts):
+        return False
+    if not linear:
+        say(f"not proved: {plan.about['method']} keeps a part of each difference")
         return False
     needed = _HELD * 4 * sum(prod(plan.base.shape(name)) for name in plan.base.names)
     free = _available()
