@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..results import render
+from .differing import differing
 from .shape import ArmInfo, Cell, Comparison, Compute, DomainLoss, Interval
 
 Row = dict[str, Any]
@@ -76,8 +77,12 @@ def _lists(comparison: Comparison) -> list[tuple[str, list[str]]]:
 
 
 def _arm(arm: ArmInfo, base: str) -> Row:
-    named = [f"{key} {_value(old)} -> {_value(new)}" for key, (old, new) in list(arm.changes.items())[:CHANGES]]
-    more = len(arm.changes) - len(named)
+    every = differing(arm.changes)
+    named = [
+        said.own if said.in_words else f"{said.key} {_value(said.base)} -> {_value(said.own)}"
+        for said in every[:CHANGES]
+    ]
+    more = len(every) - len(named)
     what = "; ".join([*named, *([f"{more} more"] if more > 0 else [])])
     if arm.name == base:
         what = "what the others are compared with"

@@ -47,7 +47,7 @@ def gather(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "colours": {name: colour(number) for name, number in numbers.items()},
         "decimals": {metric.name: decimals_for(comparison, metric.name) for metric in comparison.metrics},
         "seeds": tables.seeds_table(comparison),
-        "differing": tables.differing(comparison),
+        "differing": tables.differing_rows(comparison),
         "arm_lines": tables.arm_lines(comparison),
         "compute": tables.compute_table(comparison),
         "reached": tables.reached_table(comparison) if base_and_others else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..comparison.differing import differing
 from ..comparison.render import settled
 from ..comparison.shape import Cell, Comparison
 from .words import common_decimals, count, duration, memory, number, plain, signed, with_spread
@@ -30,10 +31,12 @@ def seeds_table(comparison: Comparison) -> Table:
     return Table(["run", *(metric.name for metric in comparison.metrics)], rows)
 
 
-def differing(comparison: Comparison) -> list[tuple[str, str, str, str]]:
+def differing_rows(comparison: Comparison) -> list[tuple[str, str, str, str]]:
     """Arm, key, the base arm's value, this arm's."""
     return [
-        (arm.name, key, plain(base), plain(own)) for arm in comparison.arms for key, (base, own) in arm.changes.items()
+        (arm.name, said.key, plain(said.base), plain(said.own))
+        for arm in comparison.arms
+        for said in differing(arm.changes)
     ]
 
 
