@@ -12,6 +12,7 @@ from curricle.errors import ModelError, RecipeError, RunError
 from curricle.experts.adapter import Sum, best, merge_adapters, stacked
 from curricle.experts.checkpoint import Checkpoint
 from curricle.experts.difference import Factors
+from curricle.experts.merging import merge
 from curricle.experts.reading import read_difference
 from curricle.runtime.files import read_json
 from curricle.runtime.quiet import calm_libraries
@@ -101,6 +102,27 @@ def test_the_same_as_pefts_cat(tmp_path: Path, llama: tuple[Path, dict[str, Path
     tokens = torch.arange(12)[None]
     with torch.no_grad():
         torch.testing.assert_close(ours.eval()(tokens).logits, theirs.eval()(tokens).logits, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:Setting .save_embedding_layers. to .True.:UserWarning")
+@pytest.mark.parametrize("weights", [{"a": 0.7, "b": -0.4}, {"b": 1.0}])
+def test_embedding_and_head_that_are_one_both_change(tmp_path: Path, weights: dict[str, float]) -> None:
+    """Named by the folder of its run, the base is where PEFT looks for it."""
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoModelForCausalLM
+
+    run = tmp_path / "run"
+    on = base(run / "model", "tied")
+    tied = {"target_modules": ["embed_tokens", "lm_head"], "ensure_weight_tying": True}
+    experts = {"a": adapter(tmp_path / "a", on, 1), "b": adapter(tmp_path / "b", on, 2, r=3, **tied)}
+    experts = {name: experts[name] for name in weights}
+    merge_adapters(run, experts, weights, tmp_path / "adapter")
+    whole = merge(on, experts, tmp_path / "whole", weights=weights, prove=True).folder
+    tokens = torch.arange(12)[None]
+    with calm_libraries(), torch.no_grad():
+        found = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter").eval()(tokens).logits
+        wanted = AutoModelForCausalLM.from_pretrained(whole).eval()(tokens).logits
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("rank", [1, 4, 7])

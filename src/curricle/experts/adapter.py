@@ -95,7 +95,8 @@ def merge_adapters(
     _say_unequal(differences)
     sums = Sum([(differences[name], share) for name, share in asked.items() if share]).all(rank)
     about = _about(opened, experts, differences, weights, normalize, sums)
-    _write(Path(out), opened, str(base), sums, about)
+    base_name = str(opened.folder) if Path(base).expanduser().is_dir() else str(base)
+    _write(Path(out), opened, base_name, _at_both_ends({n: p.factors for n, p in sums.items()}, opened), about)
     ranks = {name: part.factors.rank for name, part in sums.items()}
     errors = {name: _relative(part) for name, part in sums.items()}
     return AdapterMerge(Path(out), ranks, errors, about["error"], about)
@@ -232,18 +233,23 @@ def _about(
     }
 
 
-def _write(out: Path, base: Checkpoint, base_name: str, sums: Mapping[str, Part], about: dict[str, Any]) -> None:
+def _at_both_ends(parts: dict[str, Factors], base: Checkpoint) -> dict[str, Factors]:
+    """Where head and embedding are one weight, PEFT has factors beside each."""
+    return parts | {head: parts[embedding] for head, embedding in base.tied.items() if embedding in parts}
+
+
+def _write(out: Path, base: Checkpoint, base_name: str, parts: Mapping[str, Factors], about: dict[str, Any]) -> None:
     import shutil
 
     from safetensors.torch import save_file
 
     kind = str(base.config.get("model_type"))
     tensors: dict[str, Tensor] = {}
-    for name, part in sums.items():
-        tensors |= _stored(name, part.factors, kind)
+    for name, factors in parts.items():
+        tensors |= _stored(name, factors, kind)
     with atomic_folder(out) as scratch:
         save_file(tensors, scratch / FILES[0], {"format": "pt"})
-        write_json(scratch / CONFIG, peft_settings(base, base_name, {n: p.factors.rank for n, p in sums.items()}))
+        write_json(scratch / CONFIG, peft_settings(base, base_name, {n: p.rank for n, p in parts.items()}))
         write_json(scratch / BASE, {"fingerprint": about["base"]["fingerprint"], "name_or_path": base_name})
         write_json(scratch / "merge.json", about)
         for path in (path for pattern in COPIED for path in base.folder.glob(pattern) if path.suffix != ".py"):
@@ -279,6 +285,7 @@ def peft_settings(base: Checkpoint, base_name: str, ranks: Mapping[str, int]) ->
         "use_rslora": False,
         "lora_dropout": 0.0,
         "bias": "none",
+        "ensure_weight_tying": any(head in ranks for head in base.tied),
         "fan_in_fan_out": str(base.config.get("model_type")) in _TURNED,
         "target_modules": _targets(base, list(by_module)),
     }
