@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from curricle.cli.app import main
-from curricle.errors import RecipeError, RunError
-from curricle.experiments.prompts.compare import compare_prompts, in_turn, write_comparison
+from curricle.errors import CurricleError, RecipeError, RunError
+from curricle.experiments.prompts.compare import BegunForm, compare_prompts, in_turn, write_comparison
 from curricle.experiments.prompts.form import FORM, key_path, parse
 from curricle.experiments.prompts.points import read_form
 from made_runs import MadeArm, write_runs
@@ -76,12 +79,72 @@ def test_blind_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (models["merged"]["improved"], models["untouched"]["improved"]) == (3, None)
 
 
+def answers_of(folder: Path, arm: str) -> Path:
+    """The only file that holds this arm's answers."""
+    [path] = [one for one in (folder / "answers").glob("*.jsonl") if one.name.split(".")[0] == arm]
+    return path
+
+
+def test_a_begun_form_is_told_from_other_refusals(tmp_path: Path) -> None:
+    run = write_runs(tmp_path / "runs" / "made", ARMS, seeds=(0,))
+    compare_prompts(run, tmp_path, num=3)
+    path = tmp_path / FORM
+    path.write_text(path.read_text().replace("| law |  |", "| law | 4 |", 1))
+    with pytest.raises(BegunForm) as caught:
+        compare_prompts(run, tmp_path, num=2)
+    assert isinstance(caught.value, RunError)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"base": "bass"}, {"arms": ["whole"]}, {"arms": []}, {"prompts": "absent.txt"}])
+def test_a_refusal_leaves_nothing(small_runs: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(CurricleError):
+        compare_prompts(small_runs, tmp_path / "new" / "out", num=2, max_new_tokens=3, **change)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_answers_for_a_begun_form_are_taken_back(small_runs: Path, tmp_path: Path) -> None:
+    write_comparison(["p"], {"a": ["x"], "b": ["y"]}, tmp_path, base="a")
+    path = tmp_path / FORM
+    path.write_text(path.read_text().replace("| a |  |", "| a | 4 |", 1))
+    with pytest.raises(BegunForm):
+        compare_prompts(small_runs, tmp_path, num=1, max_new_tokens=3, arms=["whole", "untouched"])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_run_that_was_trained_anew_is_asked_anew(small_runs: Path, tmp_path: Path) -> None:
+    """Its weights are others between the few that generation itself looks at, which a file alone can tell."""
+    run, out = tmp_path / "small", tmp_path / "out"
+    shutil.copytree(small_runs, run)
+    how: dict[str, Any] = {"num": 2, "max_new_tokens": 5, "arms": ["whole", "lora", "untouched"]}
+    compare_prompts(run, out, **how)
+    first = {path.name: path.read_bytes() for path in (out / "answers").glob("*.jsonl")}
+    weights = run / "whole" / "seed-3" / "model" / "model.safetensors"
+    tensors = load_file(weights)
+    for tensor in tensors.values():
+        flat = tensor.view(-1)
+        looked_at = flat[:: max(1, flat.numel() // 256)].clone()
+        flat.neg_()
+        flat[:: max(1, flat.numel() // 256)] = looked_at
+    save_file(tensors, weights, metadata={"format": "pt"})
+    (out / FORM).unlink()
+    compare_prompts(run, out, **how)
+    second = {path.name: path.read_bytes() for path in (out / "answers").glob("*.jsonl")}
+    [new] = second.keys() - first.keys()
+    assert new.startswith("whole.")
+    assert {name: second[name] for name in first} == first  # what others said stands, and what the old model said, too
+    answers = [squeezed(json.loads(line)["prediction"]) for line in second[new].decode().splitlines()]
+    assert [squeezed(one.answers["whole"]) for one in parse(out / FORM).entries] == answers
+    [old] = [text for name, text in first.items() if name.startswith("whole.")]
+    assert answers != [squeezed(json.loads(line)["prediction"]) for line in old.decode().splitlines()]
+
+
 def test_answers_are_made_where_a_run_has_none(small_runs: Path, tmp_path: Path) -> None:
     found = compare_prompts(small_runs, tmp_path, num=2, max_new_tokens=5)
     assert (found.base, found.num_prompts, len(found.models)) == ("untouched", 2, 3)
     form = parse(tmp_path / FORM)
     assert form.notes[0].startswith("answers of at most 5 tokens, made for this form")
-    files = {arm: tmp_path / "answers" / f"{arm}.jsonl" for arm in form.models}
+    files = {arm: answers_of(tmp_path, arm) for arm in form.models}
     for arm, path in files.items():
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         assert [squeezed(row["prediction"]) for row in rows] == [squeezed(one.answers[arm]) for one in form.entries]
@@ -91,10 +154,10 @@ def test_answers_are_made_where_a_run_has_none(small_runs: Path, tmp_path: Path)
     lines = tmp_path / "lines"
     assert compare_prompts(small_runs, lines, prompts=prompts, arms=["whole", "untouched"]).num_prompts == 2
     assert "Where do we meet?" in parse(lines / FORM).entries[0].prompt
-    before = (lines / "answers" / "whole.jsonl").read_bytes()
+    before = answers_of(lines, "whole").read_bytes()
     (lines / FORM).unlink()
     compare_prompts(small_runs, lines, prompts=prompts, arms=["whole", "untouched"])
-    assert (lines / "answers" / "whole.jsonl").read_bytes() == before
+    assert answers_of(lines, "whole").read_bytes() == before
 
 
 def test_any_answers_by_name(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """From the finished runs of an experiment to a form: a few prompts, and what the model of each arm answers.
 
 Prompts are the first rows of the held-out data, in turn from each domain where rows name theirs, or those of a file.
-Answers that a run kept (`samples_eval.jsonl`) are taken from there; others are made now and kept beside the form, so
-that the same command goes on after a kill. Of raw text, which has no prompts, the opening words are the prompt.
+Answers that a run kept (`samples_eval.jsonl`) are taken from there; others are made now and kept beside the form by the
+fingerprint of the weights that gave them, so that the same command goes on after a kill and a run that was trained anew
+is asked anew. Of raw text, which has no prompts, the opening words are the prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -17,8 +19,9 @@ from ...data.config import DataConfig
 from ...data.prompts import make_prompts
 from ...data.schema import Example, Message, Where
 from ...data.sources import read_examples
-from ...errors import DataError, RecipeError, RunError, nearest
+from ...errors import CurricleError, DataError, Interrupted, RecipeError, RunError, nearest
 from ...generation.answers import answer
+from ...models.identity import weights_fingerprint
 from ...runtime.devices import computing
 from ...runtime.fingerprint import fingerprint
 from ...runtime.logs import JsonLog
@@ -28,8 +31,8 @@ from ..compare import arms_of
 from ..comparison.facts import ArmFacts
 from ..material import half_of
 from ..predict import without_target
-from ..subject import LONGEST, find_subject
-from .form import FORM, blinded, key_path, make_form, parse, read_key, unblinded, write_form, write_key
+from ..subject import LONGEST, Subject, find_subject
+from .form import FORM, blinded, check_models, key_path, make_form, parse, read_key, unblinded, write_form, write_key
 from .points import PromptPoints, points_of
 
 NUM = 10
@@ -38,6 +41,11 @@ OPENING = 160
 LONGEST_ANSWER = 128
 """Tokens, where neither the recipe nor the caller says."""
 SAMPLES = "samples_eval.jsonl"
+ANSWERS = "answers"
+
+
+class BegunForm(RunError):
+    """Somebody has begun to fill a form of other prompts or answers, which is worth more than a new one."""
 
 
 @dataclass(frozen=True)
@@ -66,24 +74,47 @@ def compare_prompts(
 
     `prompts` is a file: a prompt a line (.txt), or rows as the recipe's data have them. `seed` says which run of each
     arm answers, by default its first. Without `base` the others are compared with the arm that trains nothing, or else
-    with the first. A form of the same answers stays as it is, its points with it.
+    with the first. A form of the same answers stays as it is, its points with it; one of others that somebody has begun
+    to fill raises `BegunForm`, a RunError. A refusal leaves nothing behind.
 
     >>> compare_prompts("runs/dem", "runs/dem/results", num=10)   # doctest: +SKIP
     """
-    facts = _chosen(arms_of(run), arms, seed)
-    asked = _kept(facts, num) if prompts is None else None
-    if asked is None:
-        asked = _made(facts, Path(folder), num, prompts, max_new_tokens)
-    return write_comparison(
-        asked.prompts,
-        asked.answers,
-        folder,
-        base=base or _base(facts),
-        title=Path(run).resolve().name,
-        notes=asked.notes,
-        blind=blind,
-        seed=seed or 0,
-    )
+    facts, place = _chosen(arms_of(run), arms, seed), Path(folder)
+    base = base or _base(facts)
+    check_models([arm.name for arm in facts], base)
+    with _nothing_new_if_refused(place):
+        asked = _kept(facts, num) if prompts is None else None
+        if asked is None:
+            asked = _made(facts, place, num, prompts, max_new_tokens)
+        return write_comparison(
+            asked.prompts,
+            asked.answers,
+            place,
+            base=base,
+            title=Path(run).resolve().name,
+            notes=asked.notes,
+            blind=blind,
+            seed=seed or 0,
+        )
+
+
+@contextmanager
+def _nothing_new_if_refused(folder: Path) -> Iterator[None]:
+    """Take back the answers that were made for a form that is not written. After a signal they are gone on with."""
+    answers = folder / ANSWERS
+    before = set(answers.glob("*"))
+    new = [place for place in (answers, folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    except Interrupted:
+        raise
+    except CurricleError:
+        for path in set(answers.glob("*")) - before:
+            path.unlink(missing_ok=True)
+        for place in new:
+            with suppress(OSError):  # not there, or somebody else's by now
+                place.rmdir()
+        raise
 
 
 def write_comparison(
@@ -97,7 +128,8 @@ def write_comparison(
     blind: bool = False,
     seed: int = 0,
 ) -> PromptPoints:
-    """The form of any models' answers, by the models' names. One that somebody has begun to fill is never replaced."""
+    """The form of any models' answers, by the models' names. One that somebody has begun to fill is never replaced:
+    `BegunForm`, where it is of other answers."""
     path = Path(folder) / FORM
     whole = make_form(prompts, answers, base=base, title=title, notes=notes)
     form, key = blinded(whole, seed) if blind else (whole, None)
@@ -107,7 +139,7 @@ def write_comparison(
             named = before if key is None else unblinded(before, read_key(key_path(path), before))
             return points_of(named, str(path))
         if before.open_cells < before.num_cells:
-            raise RunError(
+            raise BegunForm(
                 f"{path} holds points for other prompts or answers; name another folder, or move it out of the way"
             )
     if key is not None:
@@ -124,6 +156,8 @@ def _chosen(facts: list[ArmFacts], names: Sequence[str] | None, seed: int | None
     for name in names or ():
         if name not in known:
             raise RecipeError(f"no arm `{name}` is finished; {nearest(name, known)}")
+    if names is not None and not names:
+        raise RecipeError(f"no arm is named; known: {', '.join(known)}, or leave the choice out for all")
     found = []
     for arm in facts:
         if names is None or arm.name in names:
@@ -201,7 +235,7 @@ def _made(
     answers = {}
     for arm in facts:
         say(f"prompt comparison: {arm.name} answers {len(examples)} prompts")
-        asked, answers[arm.name], limit = _answer(arm, examples, folder / "answers", max_new_tokens)
+        asked, answers[arm.name], limit = _answer(arm, examples, folder / ANSWERS, max_new_tokens)
         texts = texts or asked
     seeds = ", ".join(f"{arm.name} of seed {next(iter(arm.runs))}" for arm in facts)
     return Asked(texts, answers, [f"answers of at most {limit} tokens, made for this form: {seeds}"])
@@ -211,6 +245,7 @@ def _answer(
     arm: ArmFacts, examples: Sequence[Example], folder: Path, max_new_tokens: int | None
 ) -> tuple[list[str], list[str], int]:
     subject = find_subject(_folder(arm))
+    file = answers_file(folder, arm.name, subject)
     tokenizer = subject.tokenizer()
     model = subject.load(tokenizer)
     limit = max_new_tokens or subject.settings.generation.max_new_tokens or LONGEST_ANSWER
@@ -223,8 +258,19 @@ def _answer(
     prompts = make_prompts(examples, tokenizer, data, limit)
     generation = subject.settings.generation.model_copy(update={"num_examples": None})
     with computing(next(model.parameters()).device, half_of(subject.settings)):
-        found = answer(model, tokenizer, prompts, generation, folder / f"{arm.name}.jsonl", subject.seed)
+        found = answer(model, tokenizer, prompts, generation, file, subject.seed)
     return [one.text for one in prompts], [one.prediction for one in found], limit
+
+
+def answers_file(folder: Path, name: str, subject: Subject) -> Path:
+    """Of an arm with the weights that it has now. A model that is made of its seed, and one of the hub without a
+    revision, have no file to tell weights by."""
+    config = subject.settings.model
+    saved = subject.folder / "model" if subject.folder is not None else None
+    if saved is not None and saved.is_dir():
+        config = config.model_copy(update={"name_or_path": str(saved)})
+    key = weights_fingerprint(config)
+    return folder / (f"{name}.jsonl" if key is None else f"{name}.{fingerprint(key)[:12]}.jsonl")
 
 
 def _of_lines(path: Path, num: int, data: DataConfig) -> list[Example]:

@@ -139,15 +139,12 @@ def make_form(
     notes: Sequence[str] = (),
 ) -> Form:
     """An empty form, the models by their names."""
+    check_models(list(answers), base)
     for name, own in answers.items():
-        if not name.strip() or name != name.strip() or re.search(r"[|,\n`]", name):
-            raise RecipeError(f"a model cannot be called {name!r} in a table: no `|`, comma, backquote or line feed")
         if len(own) != len(prompts):
             raise DataError(f"{name} has {len(own)} answers to {len(prompts)} prompts; each needs one")
-    if not prompts or len(answers) < 2:
-        raise RecipeError(f"{len(prompts)} prompts and {len(answers)} models: one prompt and two models are the least")
-    if base not in answers:
-        raise RecipeError(f"the base is `{base}`, and the models are {', '.join(answers)}")
+    if not prompts:
+        raise RecipeError(f"0 prompts and {len(answers)} models: one prompt is the least")
     names = list(answers)
     entries = [
         Entry(_tidy(prompt), {name: _tidy(answers[name][i]) for name in names}, {name: unfilled() for name in names})
@@ -155,6 +152,18 @@ def make_form(
     ]
     form = Form(" ".join(title.split()), names, base, entries, notes=[" ".join(note.split()) for note in notes])
     return replace(form, id=_id(form))
+
+
+def check_models(names: Sequence[str], base: str) -> None:
+    """Refuse models that no form can hold, before they are asked anything."""
+    for name in names:
+        if not name.strip() or name != name.strip() or re.search(r"[|,\n`]", name):
+            raise RecipeError(f"a model cannot be called {name!r} in a table: no `|`, comma, backquote or line feed")
+    if len(names) < 2:
+        found = f"{', '.join(names)} alone" if names else "no model"
+        raise RecipeError(f"{found} cannot be compared; two models are the least")
+    if base not in names:
+        raise RecipeError(f"the base is `{base}`, and the models are {', '.join(names)}")
 
 
 def unfilled() -> Points:
