@@ -42,7 +42,10 @@ def compare(
             help="The prompts: one a line (.txt), or rows like the data's. Else the first held-out rows.",
         ),
     ] = None,
-    arms: Annotated[str | None, typer.Option(metavar="ARM,ARM", help="Only these arms, with commas.")] = None,
+    arms: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ARM,ARM", help="Only these arms, with commas; may be given several times."),
+    ] = None,
     base: Annotated[
         str | None,
         typer.Option(metavar="ARM", help="The arm the others are compared with; by default the untrained one."),
@@ -75,7 +78,7 @@ def compare(
         output,
         num=num,
         prompts=file,
-        arms=names(arms),
+        arms=None if not arms else [name for text in arms for name in names(text) or []],
         base=base,
         seed=seed,
         blind=blind,

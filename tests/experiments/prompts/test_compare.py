@@ -96,6 +96,19 @@ def test_a_begun_form_is_told_from_other_refusals(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_arms_may_be_named_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_runs(tmp_path / "runs" / "made", ARMS, seeds=(0,))
+    asked = ["prompts", "compare", str(run), "--num", "2"]
+    assert main([*asked, "-o", str(tmp_path / "a"), "--arms", "untouched", "--arms", "merged"]) == 0
+    assert main([*asked, "-o", str(tmp_path / "b"), "--arms", "untouched, merged"]) == 0
+    assert main([*asked, "-o", str(tmp_path / "c"), "--arms", "untouched,law", "--arms", "merged"]) == 0
+    assert [sorted(parse(tmp_path / name / FORM).models) for name in "abc"] == [
+        ["merged", "untouched"], ["merged", "untouched"], ["law", "merged", "untouched"],
+    ]  # fmt: skip
+    assert main([*asked, "-o", str(tmp_path / "d"), "--arms", ""]) == 2
+    assert "no arm is named; known: law, merged, untouched" in capsys.readouterr().err.replace("\n", " ")
+
+
 @pytest.mark.parametrize("change", [{"base": "bass"}, {"arms": ["whole"]}, {"arms": []}, {"prompts": "absent.txt"}])
 def test_a_refusal_leaves_nothing(small_runs: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     with pytest.raises(CurricleError):
