@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+import curricle
 from curricle.cli.app import main
 from curricle.errors import CurricleError, RecipeError, RunError
 from curricle.experiments.prompts.compare import BegunForm, compare_prompts, in_turn, write_comparison
@@ -150,6 +151,46 @@ def test_a_run_that_was_trained_anew_is_asked_anew(small_runs: Path, tmp_path: P
     assert [squeezed(one.answers["whole"]) for one in parse(out / FORM).entries] == answers
     [old] = [text for name, text in first.items() if name.startswith("whole.")]
     assert answers != [squeezed(json.loads(line)["prediction"]) for line in old.decode().splitlines()]
+
+
+MERGED: dict[str, Any] = {
+    "name": "share",
+    "model": {
+        "name_or_path": "nano:llama",
+        "shape": {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1},
+        "adapter": {"lora_r": 2},
+    },
+    "data": {"format": "prompt-completion", "max_length": 160},
+    "training": {
+        "max_steps": 1,
+        "per_device_train_batch_size": 2,
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "use_cpu": True,
+    },
+    "evaluation": [{"metric": "loss"}],
+    "experts": {
+        "domains": {"sums": "toy:domain-sums#30", "records": "toy:domain-records#30"},
+        "held_out": 0.4,
+        "controls": ["uniform_soup"],
+        "merge": {"weights": "uniform", "num_prompts": 0},
+    },
+    "seeds": [0],
+}
+
+
+def test_merged_arms_that_kept_no_answers_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    curricle.run(MERGED)
+    run = Path("runs") / "share"
+    assert not list(run.glob("*/seed-0/samples_eval.jsonl"))
+    found = compare_prompts(run, "out", num=2, max_new_tokens=3)
+    models = {one.model for one in found.models}
+    assert {"sums", "records", "merged", "uniform_soup"} <= models
+    for name in models:
+        rows = [json.loads(line) for line in answers_of(Path("out"), name).read_text().splitlines()]
+        own = [squeezed(one.answers[name]) for one in parse(Path("out") / FORM).entries]
+        assert [squeezed(row["prediction"]) for row in rows] == own
 
 
 def test_answers_are_made_where_a_run_has_none(small_runs: Path, tmp_path: Path) -> None:
