@@ -10,6 +10,7 @@ from curricle.experiments.comparison.build import build_comparison
 from curricle.experiments.comparison.config import CheckConfig
 from curricle.experiments.comparison.facts import read_arm
 from curricle.experiments.comparison.shape import Comparison
+from curricle.experiments.report.write import write_report
 from experiments.comparison.runs import noisy, write_arm, write_logs, write_run
 
 CHECKS = [CheckConfig(check="rouge.sum > 60", otherwise="take the prompts of before"), CheckConfig(check="steps < 9")]
@@ -67,3 +68,14 @@ def test_one_arm_has_no_differences(tmp_path: Path) -> None:
 def test_one_seed_is_said_in_the_table(tmp_path: Path) -> None:
     arms = [write_arm(tmp_path / name, {0: noisy(i)}) for i, name in enumerate(("base", "tuned"))]
     assert "not decidable (one seed)" in str(build_comparison("mine", tmp_path, arms))
+
+
+def test_two_perplexities_are_told_apart(tmp_path: Path) -> None:
+    figures = {"loss": 1.0, "loss.perplexity": 2.72, "perplexity": 2.8, "perplexity.bits_per_byte": 0.7}
+    for i, names in enumerate([list(figures), ["loss", "loss.perplexity"], ["perplexity", "perplexity.bits_per_byte"]]):
+        write_run(tmp_path / f"arm{i}" / "seed-0", metrics={name: figures[name] for name in names})
+        shown = build_comparison("mine", tmp_path, [read_arm(tmp_path / f"arm{i}")])
+        said = "loss.perplexity is over the learned tokens of the held-out rows"
+        assert (said in str(shown)) == (said in shown._repr_markdown_()) == (i == 0)
+        text = write_report(shown, tmp_path).read_text(encoding="utf-8")
+        assert (said in text) == (said in (tmp_path / "report.md").read_text(encoding="utf-8")) == (i == 0)

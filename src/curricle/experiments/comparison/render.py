@@ -50,7 +50,7 @@ def _tables(comparison: Comparison) -> list[tuple[str, list[Row], str]]:
     shown = _domains_shown(comparison)
     tables = [
         ("Arms", [_arm(arm, comparison.base) for arm in comparison.arms], ""),
-        ("Figures", _figures(comparison), ""),
+        ("Figures", _figures(comparison), perplexities_said(comparison)),
         ("By domain", _by_domain(comparison, shown), by_domain_said(comparison, len(shown))),
         ("Compute", _compute(comparison), ""),
         ("Held-out loss at equal tokens", _marks(comparison), ""),
@@ -127,6 +127,21 @@ def _interval(interval: Interval | None, sign: bool = False, form: str = ".4g") 
     if interval.low is not None and interval.high is not None:
         text += f" [{format(interval.low, spec)}, {format(interval.high, spec)}]"
     return text
+
+
+def perplexities_said(comparison: Comparison) -> str:
+    """What the two perplexities are, where both are there: of one model on one set of rows they differ a little."""
+    names = [info.name for info in comparison.metrics]
+    answers = next(
+        (name for name in names if name.endswith(".perplexity") and name[: -len(".perplexity")] in names), ""
+    )
+    texts = next((name for name in names if f"{name}.bits_per_byte" in names), "")
+    if not answers or not texts:
+        return ""
+    return (
+        f"{answers} is over the learned tokens of the held-out rows, cut and templated as for training; {texts} over "
+        "all tokens of their whole texts, without a template, read in windows"
+    )
 
 
 def _domains_shown(comparison: Comparison) -> list[DomainLoss]:

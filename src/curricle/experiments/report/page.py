@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ...runtime.files import read_json
-from ..comparison.render import by_domain_said
+from ..comparison.render import by_domain_said, perplexities_said
 from ..comparison.shape import Comparison
 from . import charts, tables
 from .curves import colour, key
@@ -52,6 +52,7 @@ def gather(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "compute": tables.compute_table(comparison),
         "reached": tables.reached_table(comparison) if base_and_others else None,
         "marks": tables.marks_table(comparison),
+        "perplexities": perplexities_said(comparison),
         "domains": tables.domain_table(comparison),
         "domains_said": by_domain_said(comparison, len(comparison.domains)),
         "charts": charts.curve_charts(comparison, runs),
