@@ -135,6 +135,7 @@ def _searched(
             folder / SEARCH,
             test=material.eval,
             base=opened.fingerprint(),
+            on_other="aside",
         )
     say(f"{folder}: {', '.join(f'{name} {weight:.3f}' for name, weight in found.weights.items())}")
     size = model_size(model)
