@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from curricle.experiments.comparison.build import build_comparison
 from curricle.experiments.comparison.facts import ArmFacts, read_arm
-from curricle.experiments.comparison.shape import Comparison
+from curricle.experiments.comparison.shape import Comparison, Difference, Interval
 from curricle.experiments.report.tables import domain_table
 from curricle.runtime.files import read_json, write_json
 from experiments.comparison.runs import noisy, write_arm
@@ -70,6 +71,10 @@ def test_the_table_has_a_row_an_arm_and_a_column_a_domain(tmp_path: Path) -> Non
     assert (table.head, [row[0] for row in table.rows]) == (["arm", "art", "law"], ["arm0", "arm1"])
     assert table.rows[1][2].endswith(", worse)")
     assert "(+" in table.rows[1][2]
+    small = compared(tmp_path / "small", {"law": 0.0, "art": 0.0}, {"law": 1.0, "art": -5.0})
+    tiny = Difference(Interval(4e-5, 2e-5, 6e-5, "t"), 0.01, 0.01, "worse", "")
+    small.domains[0].cells[1] = replace(small.domains[0].cells[1], difference=tiny)
+    assert domain_table(small).rows[1][1].endswith("(+0.00004, worse)")  # never +0.000
     assert Comparison.from_dict(orjson.loads(orjson.dumps(found.as_dict()))).domains == found.domains
 
 

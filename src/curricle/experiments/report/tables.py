@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..comparison.differing import differing
 from ..comparison.render import settled
 from ..comparison.shape import Cell, Comparison
-from .words import common_decimals, count, duration, memory, number, plain, signed, with_spread
+from .words import common_decimals, count, duration, mean, memory, number, plain, with_spread
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _of_domain(cell: Cell) -> str:
     loss = number(cell.interval.mean, 3)
     if cell.difference is None or not (verdict := settled(cell)):
         return loss
-    return f"{loss} ({signed(cell.difference.interval.mean, 3)}, {verdict})"
+    return f"{loss} ({mean(cell.difference.interval, sign=True, decimals=3)}, {verdict})"
 
 
 def marks_table(comparison: Comparison) -> Table:
