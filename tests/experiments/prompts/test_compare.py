@@ -121,9 +121,18 @@ def test_answers_for_a_begun_form_are_taken_back(small_runs: Path, tmp_path: Pat
     write_comparison(["p"], {"a": ["x"], "b": ["y"]}, tmp_path, base="a")
     path = tmp_path / FORM
     path.write_text(path.read_text().replace("| a |  |", "| a | 4 |", 1))
+    how: dict[str, Any] = {"num": 1, "max_new_tokens": 3, "arms": ["whole", "untouched"]}
     with pytest.raises(BegunForm):
-        compare_prompts(small_runs, tmp_path, num=1, max_new_tokens=3, arms=["whole", "untouched"])
+        compare_prompts(small_runs, tmp_path, **how)
     assert list(tmp_path.iterdir()) == [path]
+    (tmp_path / "answers").mkdir()  # where some were before, new ones stay
+    with pytest.raises(BegunForm):
+        compare_prompts(small_runs, tmp_path, **how)
+    made = answers_of(tmp_path, "whole")
+    before = made.read_bytes()
+    path.unlink()
+    compare_prompts(small_runs, tmp_path, **how)
+    assert made.read_bytes() == before
 
 
 def test_a_run_that_was_trained_anew_is_asked_anew(small_runs: Path, tmp_path: Path) -> None:

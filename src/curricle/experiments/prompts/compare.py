@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice, zip_longest
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from ...data.config import DataConfig
@@ -75,7 +76,7 @@ def compare_prompts(
     `prompts` is a file: a prompt a line (.txt), or rows as the recipe's data have them. `seed` says which run of each
     arm answers, by default its first. Without `base` the others are compared with the arm that trains nothing, or else
     with the first. A form of the same answers stays as it is, its points with it; one of others that somebody has begun
-    to fill raises `BegunForm`, a RunError. A refusal leaves nothing behind.
+    to fill raises `BegunForm`, a RunError. A refusal leaves no new folder behind.
 
     >>> compare_prompts("runs/dem", "runs/dem/results", num=10)   # doctest: +SKIP
     """
@@ -100,17 +101,17 @@ def compare_prompts(
 
 @contextmanager
 def _nothing_new_if_refused(folder: Path) -> Iterator[None]:
-    """Take back the answers that were made for a form that is not written. After a signal they are gone on with."""
+    """Take back the folders that were made for a form that is not written. Answers stay where there were some before,
+    so that a recipe that ends beside a begun form does not ask again each time, and after a signal."""
     answers = folder / ANSWERS
-    before = set(answers.glob("*"))
     new = [place for place in (answers, folder, *folder.parents) if not place.exists()]
     try:
         yield
     except Interrupted:
         raise
     except CurricleError:
-        for path in set(answers.glob("*")) - before:
-            path.unlink(missing_ok=True)
+        if answers in new:
+            rmtree(answers, ignore_errors=True)
         for place in new:
             with suppress(OSError):  # not there, or somebody else's by now
                 place.rmdir()
