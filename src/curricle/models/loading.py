@@ -59,7 +59,8 @@ def _make_heads_known(name: str) -> None:
     from .mtp.configuration import MtpConfig
 
     config = Path(name).expanduser() / "config.json"
-    if config.is_file() and read_json(config).get("model_type") == MtpConfig.model_type:
+    kind = f'"{MtpConfig.model_type}"'.encode()
+    if config.is_file() and kind in config.read_bytes():  # as text: a config that is no JSON is said where it is loaded
         from .mtp import model  # noqa: F401 (registers it)
 
 

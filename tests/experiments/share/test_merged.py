@@ -120,7 +120,7 @@ def test_an_expert_trained_again_is_merged_again(tmp_path: Path, capsys: pytest.
     assert "merged: merged of models that are others now" in capsys.readouterr().err
     assert model.read_bytes() == before
     run(other)
-    assert "merged again, as `sums` has another model now" in capsys.readouterr().err
+    assert "merged again, as the recipe is another" in capsys.readouterr().err
     assert model.read_bytes() != before
     after = model.stat().st_mtime_ns
     run(other)
