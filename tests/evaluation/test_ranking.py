@@ -82,7 +82,7 @@ def test_a_memory_that_is_no_list_of_keys_is_not_shared(capsys: pytest.CaptureFi
     found = candidate_scores(net, asked, Rows(64, packing="none"))
     for choice, scores in zip(asked, found, strict=True):
         assert scores == pytest.approx([slow(net, choice.prompt, one) for one in choice.candidates], rel=1e-4)
-    assert "each reads its own" in capsys.readouterr().err
+    assert "each is read with its own" in capsys.readouterr().err
 
 
 def test_prompts_are_read_with_each_candidate_where_sharing_gives_other_numbers(
@@ -94,7 +94,7 @@ def test_prompts_are_read_with_each_candidate_where_sharing_gives_other_numbers(
     monkeypatch.setattr(ranking, "_after_prompt", lambda *args: shared(*args) - 0.1)
     monkeypatch.setattr(ranking, "SLICE", 2)
     found = candidate_scores(net, asked, Rows(64))
-    assert "each reads its own" in capsys.readouterr().err
+    assert "each is read with its own" in capsys.readouterr().err
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, rel=1e-4)
 
