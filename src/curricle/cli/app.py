@@ -26,6 +26,7 @@ from . import (
     merge,
     model,
     model_files,
+    plan,
     probe,
     prompts,
     recipe,
@@ -79,6 +80,7 @@ for command in (
 app.add_typer(inspect.group, name="inspect")
 app.add_typer(lora_gen.group, name="lora-gen")
 app.add_typer(model_files.group, name="model")
+app.add_typer(plan.group, name="plan")
 app.add_typer(prompts.group, name="prompts")
 
 

@@ -1,0 +1,102 @@
+"""`curricle plan scaling`: what to spend, before it is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import RecipeError
+from .options import help_when_bare, show
+
+group = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="Write the figures as JSON and a picture there.")
+]
+
+
+@group.callback()
+def plan(context: typer.Context) -> None:
+    """What to spend, before it is spent.
+
+    \b
+    Example:
+      curricle plan scaling runs.csv --flops 1e20
+    """
+    help_when_bare(context)
+
+
+@group.command()
+def scaling(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RUNS]...", help="Tables of runs (CSV, JSONL, ...) with columns N, D (or C) and loss; run folders."
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Published constants instead of a fit: hoffmann, hoffmann-rounded or epoch."),
+    ] = None,
+    flops: Annotated[
+        list[float] | None,
+        typer.Option("--flops", metavar="C", help="A budget of training FLOPs (6 N D); may be given several times."),
+    ] = None,
+    served: Annotated[
+        float | None,
+        typer.Option(metavar="TOKENS", help="Tokens to be answered after training, which cost 2 N FLOPs each."),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N=COLUMN,...", help="Where the table's columns have other names than N, D, C (FLOPs) and loss."
+        ),
+    ] = None,
+    drop_highest: Annotated[
+        int, typer.Option("--drop-highest", min=0, metavar="K", help="Leave out the K runs of highest loss.")
+    ] = 0,
+    bootstrap: Annotated[
+        int, typer.Option("--bootstrap", min=0, metavar="K", help="Resamples of the runs for the intervals.")
+    ] = 200,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the resamples.")] = 0,
+    output: Output = None,
+) -> None:
+    """Fit a scaling law to runs, and size a model for a budget.
+
+    L(N, D) = E + A / N^alpha + B / D^beta is fitted to parameters, tokens and held-out loss, with bootstrap intervals.
+    For each budget it says which model has the least loss, and which is cheapest for that loss when it also answers.
+
+    \b
+    Example:
+      curricle plan scaling runs.csv --flops 1e20 --flops 1e21 -o budget
+      curricle plan scaling runs/size-64 runs/size-128 runs/size-256 --flops 1e15
+      curricle plan scaling --preset epoch --flops 5.76e23 --served 2e12
+      curricle plan scaling points.csv --columns "N=Model Size,C=Training FLOP" --drop-highest 5
+
+    In Python: curricle.planning.scaling.plan.plan_scaling(["runs.csv"], flops=[1e20])
+    """
+    from ..planning.scaling.plan import plan_scaling
+
+    found = plan_scaling(
+        runs or [],
+        preset=preset,
+        flops=flops or [],
+        served=served,
+        columns=_columns(columns),
+        drop_highest=drop_highest,
+        num_resamples=bootstrap,
+        seed=seed,
+    )
+    if output is not None:
+        found.write(output)
+    show(found)
+
+
+def _columns(text: str | None) -> dict[str, str]:
+    """`"N=Model Size,loss=eval"` as a dictionary."""
+    pairs = [part.partition("=") for part in (text or "").split(",") if part.strip()]
+    if wrong := [name for name, equals, column in pairs if not (equals and column.strip())]:
+        raise RecipeError(f"--columns takes NAME=COLUMN with commas between them; found {wrong[0].strip()!r}.")
+    return {name.strip(): column.strip() for name, _, column in pairs}
