@@ -95,7 +95,7 @@ def test_killed_and_gone_on_with(whole: Path, tmp_path: Path) -> None:
 
 
 def test_two_processes_merge_the_same_experts(tmp_path: Path) -> None:
-    ranks = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
+    ranks = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     asked = [*ranks, *command("--arms", "merged")[1:]]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(asked, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=900, check=False)
