@@ -1,4 +1,4 @@
-"""`curricle plan scaling`: what to spend, before it is spent."""
+"""`curricle plan scaling|data`: what to spend, before it is spent."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def plan(context: typer.Context) -> None:
     \b
     Example:
       curricle plan scaling runs.csv --flops 1e20
+      curricle plan data --unique 25e9
     """
     help_when_bare(context)
 
@@ -89,6 +90,47 @@ def scaling(
         num_resamples=bootstrap,
         seed=seed,
     )
+    if output is not None:
+        found.write(output)
+    show(found)
+
+
+@group.command()
+def data(
+    unique: Annotated[float, typer.Option(metavar="TOKENS", help="Unique tokens that there are.")],
+    tokens: Annotated[
+        float | None, typer.Option(metavar="TOKENS", help="Tokens of training; the table ends there.")
+    ] = None,
+    params: Annotated[float | None, typer.Option(metavar="N", help="A model's parameters: adds its loss.")] = None,
+    flops: Annotated[
+        float | None,
+        typer.Option("--flops", metavar="C", help="A budget of training FLOPs (6 N D): which model, how many epochs."),
+    ] = None,
+    synthetic: Annotated[
+        float | None, typer.Option(metavar="TOKENS", help="Synthetic tokens that there are beside; with --worth.")
+    ] = None,
+    worth: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="What a fresh synthetic token is worth, in fresh real ones; up to 1."),
+    ] = None,
+    output: Output = None,
+) -> None:
+    """Say how many epochs of the data still pay.
+
+    What repeated tokens are worth in fresh ones, after Muennighoff et al. 2023; the best model for a budget where
+    tokens run out; and how real and synthetic tokens are best drawn.
+
+    \b
+    Example:
+      curricle plan data --unique 25e9
+      curricle plan data --unique 25e9 --tokens 178e9 --params 8.67e9 --flops 9.3e21
+      curricle plan data --unique 1e9 --tokens 20e9 --synthetic 5e9 --worth 0.6 -o budget
+
+    In Python: curricle.planning.repetition.plan.plan_data(25e9, tokens=178e9)
+    """
+    from ..planning.repetition.plan import plan_data
+
+    found = plan_data(unique, tokens=tokens, params=params, flops=flops, synthetic=synthetic, value=worth)
     if output is not None:
         found.write(output)
     show(found)
