@@ -1,0 +1,1 @@
+"""What tokens are worth that are seen again: epochs that still pay, and synthetic tokens beside real ones."""
