@@ -1,4 +1,4 @@
-"""`curricle plan scaling|data`: what to spend, before it is spent."""
+"""`curricle plan scaling|data|metric`: what to spend, before it is spent."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def plan(context: typer.Context) -> None:
     Example:
       curricle plan scaling runs.csv --flops 1e20
       curricle plan data --unique 25e9
+      curricle plan metric answers.jsonl
     """
     help_when_bare(context)
 
@@ -131,6 +132,42 @@ def data(
     from ..planning.repetition.plan import plan_data
 
     found = plan_data(unique, tokens=tokens, params=params, flops=flops, synthetic=synthetic, value=worth)
+    if output is not None:
+        found.write(output)
+    show(found)
+
+
+@group.command()
+def metric(
+    answers: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="ANSWERS...", help="Tables with a row for each answer: scale, log_prob, tokens, perhaps passed."
+        ),
+    ],
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=COLUMN,...", help="Where columns have other names than scale, log_prob, tokens, passed."
+        ),
+    ] = None,
+    output: Output = None,
+) -> None:
+    """Tell a jump of the model from one of the metric.
+
+    An exact match stays near 0 for long while the probability of each token grows evenly. Beside the share of answers
+    that pass this shows the log-loss a token at each scale, and says which of the two jumps.
+
+    \b
+    Example:
+      curricle plan metric answers.jsonl
+      curricle plan metric small.csv large.csv --columns scale=params,passed=exact_match -o budget
+
+    In Python: curricle.planning.metric.plan_metric(["answers.jsonl"])
+    """
+    from ..planning.metric import plan_metric
+
+    found = plan_metric(answers, _columns(columns))
     if output is not None:
         found.write(output)
     show(found)
