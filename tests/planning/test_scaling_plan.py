@@ -104,6 +104,9 @@ def test_run_folders_are_read(tmp_path: Path) -> None:
     run_folder(tmp_path / "lora", {**whole, "num_trainable": 5}, {"loss": 2.0})
     with pytest.raises(DataError, match="trained whole"):
         read_runs([tmp_path / "lora"])
+    (tmp_path / "lora" / "results.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match="no JSON, or was cut short"):
+        read_runs([tmp_path / "lora"])
     with pytest.raises(DataError, match="no finished run"):
         read_runs([tmp_path])
 
@@ -143,6 +146,7 @@ def test_runs_that_cannot_be_fitted(tmp_path: Path, rows: str, said: str, capsys
         (["runs.csv", "--columns", "N"], "NAME=COLUMN"),
         (["runs.csv", "--columns", "M=x"], "no quantity is called 'M'"),
         (["missing.csv"], "no such data file"),
+        (["runs.csv", "--seed", "-1"], "'--seed'"),
     ],
 )
 def test_a_wrong_question_is_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

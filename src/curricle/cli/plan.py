@@ -62,7 +62,7 @@ def scaling(
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=0, metavar="K", help="Resamples of the runs for the intervals.")
     ] = 200,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the resamples.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of the resamples.")] = 0,
     output: Output = None,
 ) -> None:
     """Fit a scaling law to runs, and size a model for a budget.

@@ -97,7 +97,10 @@ def _folder(path: Path) -> Iterator[Triple]:
     if not files:
         raise DataError(f"{path} holds no finished run: no results.json in it or in its ARM/seed-K.")
     for file in files:
-        results = read_json(file)
+        try:
+            results = read_json(file)
+        except ValueError:
+            raise DataError(f"{file} is no JSON, or was cut short; run it again, or leave the folder out.") from None
         size = results.get("model") or {}
         loss = (results.get("metrics") or {}).get("loss")
         if loss is None:
