@@ -114,7 +114,6 @@ class CurricleMixin(AnyRanks):
         self.left = set() if critic is not None else unread_head(bare)
         self.liveness = Liveness()
         if not self.delegates:
-            # Where no token is learned, one head's losses are enough to log.
             self._tap_heads(bare, first_only=critic is not None and critic.pretrains)
         if self.depth.gates_documents and not self.our_rows:
             raise RecipeError(
@@ -139,7 +138,7 @@ class CurricleMixin(AnyRanks):
             self.add_callback(host.StepEnd(self))
 
     def _tap_heads(self, bare: nn.Module, first_only: bool) -> None:
-        """Which output heads are measured, and which learn."""
+        """Which output heads are measured, and which learn; where no token is learned, one is enough to log."""
         self.tap = HeadTap(bare)
         if len(self.tap.coefficients) == 1 and self.weighting.later_heads != 1:
             raise RecipeError("weighting.later_heads is set, but the model has one head; give it more (model.mtp)")
